@@ -1,0 +1,49 @@
+# The commands of this repository. `make` alone lists them.
+#
+# Each command installs what it needs into .venv first (scripts/setup), which costs nothing the second time.
+# A longer proof NAME is an executable file scripts/prove-NAME, and runs as `make prove-NAME`.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Where `make run` listens: PORT also from the environment, HOST only as an argument, because some shells export
+# their machine's name as HOST, which would open the service to the network unasked.
+PORT ?= 8000
+HOST := 127.0.0.1
+
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help run test lint bench clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@for proof in scripts/prove-*; do [ ! -e "$$proof" ] || printf '  make %-12s %s\n' "$${proof#scripts/}" "$$(sed -n '2s/^# *//p' "$$proof")"; done
+
+run:  ## serve the shipped bundle, offline once set up; PORT=8000 HOST=127.0.0.1
+	@scripts/setup
+	@exec cepstra serve --host $(HOST) --port $(PORT)
+
+test:  ## everything that must hold: lint, then all tests; ARGS="-k name" for a part
+	@scripts/setup train dev
+	@scripts/browser
+	@$(MAKE) --no-print-directory lint
+	pytest -q $(ARGS)
+
+lint:  ## ruff and mypy --strict
+	@scripts/setup train dev
+	ruff check .
+	ruff format --check .
+	mypy
+
+bench:  ## measure: every module of benchmarks/
+	@scripts/setup train dev
+	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+prove-%: scripts/prove-%
+	@scripts/setup train dev
+	@exec $<
+
+clean:  ## remove .venv and all caches; runs/ and bundles/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
