@@ -76,12 +76,10 @@ def test_the_checker_of_commands_sees_what_is_wrong() -> None:
 
 def code_of(document: Path) -> list[str]:
     """Every line of fenced code, continued lines joined, and every `span` of code."""
+    block = re.compile(r"^```[^\n]*\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
     text = document.read_text()
-    fenced = re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line for block in fenced for line in block.replace("\\\n", " ").splitlines()]
-    return lines + re.findall(
-        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    )
+    lines = [line for code in block.findall(text) for line in code.replace("\\\n", " ").splitlines()]
+    return lines + re.findall(r"`([^`\n]+)`", block.sub("", text))
 
 
 def problems_of_line(line: str, tool: Any) -> Iterator[str]:
@@ -99,10 +97,8 @@ def problems_of_words(words: list[str], command: Any) -> Iterator[str]:
             yield f"no command {name!r}"
             return
         command = commands[name]
-    options = {
-        spelling: param for param in command.params for spelling in [*param.opts, *param.secondary_opts]
-    }
+    known = {"--help", *(name for param in command.params for name in [*param.opts, *param.secondary_opts])}
     for word in words:
         flag = word.partition("=")[0]
-        if re.match(r"--?[a-z]", flag) and flag not in {*spellings, "--help"}:
+        if re.match(r"--?[a-z]", flag) and flag not in known:
             yield f"no option {flag!r}"
