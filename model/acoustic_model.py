@@ -1,0 +1,135 @@
+"""The acoustic model: features → log-probabilities of characters and blank, frame by frame.
+
+Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, V vocabulary.
+
+    features → − utterance mean → conv ÷2 → conv ÷2 → linear
+             → N × [x + dropout(BiLSTM(norm(x)))] → norm → linear → log-softmax
+
+Trained with CTC: Graves, Fernández, Gomez and Schmidhuber, "Connectionist temporal classification", ICML 2006.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from model.errors import OptionError
+from model.lstm import BidirectionalLSTM, flip_indices
+
+SUBSAMPLING = 4  # feature frames per output frame: two convolutions of stride 2
+
+
+@dataclass(frozen=True)
+class AcousticModelConfig:
+    """Sizes of the network.
+
+    Attributes:
+        n_features: feature bins of the front end, F.
+        vocabulary_size: units and blank, V.
+        channels: channels of the subsampling convolutions, C.
+        hidden_size: LSTM units in each direction; the width D is twice that.
+        n_layers: bidirectional LSTM layers.
+        dropout: share of each layer's output dropped in training, 0..1.
+        utterance_mean: subtract each bin's mean over the utterance, which takes the channel (microphone, distance,
+            long-term spectrum of the voice) out of the features.
+    """
+
+    n_features: int = 80
+    vocabulary_size: int = 29
+    channels: int = 32
+    hidden_size: int = 256
+    n_layers: int = 5
+    dropout: float = 0.1
+    utterance_mean: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("n_features", "channels", "hidden_size", "n_layers"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"acoustic model {name} is {getattr(self, name)}; it must be at least 1")
+        if self.vocabulary_size < 2:
+            raise OptionError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 2, blank and one unit")
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout is {self.dropout}; it must lie in 0..1, 1 excluded")
+
+
+def subsampled_length(n_frames: int) -> int:
+    """Output frames that `n_frames` feature frames give: a quarter, rounded up."""
+    return (n_frames + SUBSAMPLING - 1) // SUBSAMPLING
+
+
+class AcousticModel(nn.Module):
+    """Subsampling convolutions, a stack of residual bidirectional LSTM layers, and a CTC head."""
+
+    def __init__(self, config: AcousticModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = 2 * config.hidden_size
+        self.subsampling = Subsampling(config.n_features, config.channels, width)
+        self.layers = nn.ModuleList(ResidualBiLSTM(config.hidden_size, config.dropout) for _ in range(config.n_layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, config.vocabulary_size)
+
+    def forward(
+        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
+        """Log-probabilities of every unit in every output frame.
+
+        Args:
+            features_BTF: normalised features; what stands beyond each length is ignored.
+            lengths_B: valid frames of each row, 0..T.
+
+        Returns:
+            log_probs_BSV: natural logarithms, float32; a row's values do not depend on the rows beside it. Beyond its
+                length they are arbitrary.
+            lengths_B: valid output frames, `subsampled_length` of the frames.
+        """
+        features_BTF = features_BTF.masked_fill(_padding(features_BTF.shape[1], lengths_B), 0.0)
+        if self.config.utterance_mean:
+            mean_B1F = features_BTF.sum(1, keepdim=True) / lengths_B.clamp_min(1).view(-1, 1, 1)
+            features_BTF = (features_BTF - mean_B1F).masked_fill(_padding(features_BTF.shape[1], lengths_B), 0.0)
+        x_BSD, lengths_B = self.subsampling(features_BTF, lengths_B)
+        flip_BS = flip_indices(lengths_B, x_BSD.shape[1])
+        for layer in self.layers:
+            x_BSD = layer(x_BSD, flip_BS)
+        logits_BSV = self.head(self.norm(x_BSD))
+        return logits_BSV.float().log_softmax(-1), lengths_B
+
+
+class Subsampling(nn.Module):
+    """Two 3×3 convolutions of stride 2 over time and frequency, then a projection to the model's width."""
+
+    def __init__(self, n_features: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, channels, kernel_size=3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
+        self.projection = nn.Linear(channels * subsampled_length(n_features), width)
+
+    def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, F) → (B, S, D); padding is zeroed before each convolution, as if each row stood alone."""
+        x_BCTF = features_BTF.unsqueeze(1)
+        for conv in (self.conv1, self.conv2):
+            x_BCTF = torch.relu(conv(x_BCTF))
+            lengths_B = (lengths_B + 1) // 2
+            x_BCTF = x_BCTF.masked_fill(_padding(x_BCTF.shape[2], lengths_B).unsqueeze(1), 0.0)
+        x_BSX = x_BCTF.transpose(1, 2).flatten(2)
+        return self.projection(x_BSX), lengths_B
+
+
+class ResidualBiLSTM(nn.Module):
+    """x + dropout(BiLSTM(norm(x))), the width kept."""
+
+    def __init__(self, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(2 * hidden_size)
+        self.lstm = BidirectionalLSTM(2 * hidden_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BSD: Tensor, flip_BS: Tensor) -> Tensor:
+        """One layer; `flip_BS` as in `BidirectionalLSTM`."""
+        return x_BSD + torch.as_tensor(self.dropout(self.lstm(self.norm(x_BSD), flip_BS)))
+
+
+def _padding(n_frames: int, lengths_B: Tensor) -> Tensor:
+    """(B, n_frames, 1), true beyond each length."""
+    return (torch.arange(n_frames, device=lengths_B.device) >= lengths_B.unsqueeze(1)).unsqueeze(-1)

@@ -1,0 +1,115 @@
+"""From decoded units to words with times and confidence, and to segments.
+
+A unit's time is that of the output frames in which CTC emits it. Those are peaks, not durations, so a word is taken to
+last from its first unit's first frame to the end of its last unit's last frame.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.decoder import DecodedUnit
+from model.errors import OptionError
+from model.tokenizer import BLANK_ID, CharacterTokenizer
+from model.transcript import Segment, Token, Word
+
+WORD_BOUNDARY = " "
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """Where one segment ends and the next begins.
+
+    Attributes:
+        pause_s: a gap between words at least this long separates segments.
+        longest_s: a segment that would grow longer is ended at the word before.
+    """
+
+    pause_s: float = 0.6
+    longest_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.pause_s <= 0 or self.longest_s <= 0:
+            raise OptionError(f"segment pause is {self.pause_s} s and longest {self.longest_s} s; both must be above 0")
+
+
+def build_segments(
+    units: Sequence[DecodedUnit],
+    log_probs_SV: Float[Tensor, "S V"],
+    tokenizer: CharacterTokenizer,
+    *,
+    frame_s: float,
+    duration_s: float,
+    config: SegmentConfig | None = None,
+) -> tuple[Segment, ...]:
+    """Group units to words, and words to segments.
+
+    Args:
+        units: what the decoder found, in order of time.
+        log_probs_SV: natural-log posteriors that it was found in.
+        tokenizer: gives the units' text.
+        frame_s: seconds from one output frame to the next.
+        duration_s: length of the audio; no time is later.
+        config: where segments end.
+    """
+    config = config or SegmentConfig()
+    spelled = _split_words(units, tokenizer)
+    groups: list[list[list[DecodedUnit]]] = []
+    for word in spelled:
+        start_s = word[0].first_frame * frame_s
+        if groups:
+            pause_s = start_s - (groups[-1][-1][-1].last_frame + 1) * frame_s
+            length_s = (word[-1].last_frame + 1 - groups[-1][0][0].first_frame) * frame_s
+            if pause_s < config.pause_s and length_s <= config.longest_s:
+                groups[-1].append(word)
+                continue
+        groups.append([word])
+    blank_S = log_probs_SV[:, BLANK_ID].exp()
+    return tuple(_segment(index, group, blank_S, tokenizer, frame_s, duration_s) for index, group in enumerate(groups))
+
+
+def _split_words(units: Sequence[DecodedUnit], tokenizer: CharacterTokenizer) -> list[list[DecodedUnit]]:
+    words: list[list[DecodedUnit]] = [[]]
+    for unit in units:
+        if tokenizer.decode([unit.id]) == WORD_BOUNDARY:
+            words.append([])
+        else:
+            words[-1].append(unit)
+    return [word for word in words if word]
+
+
+def _segment(
+    index: int,
+    group: list[list[DecodedUnit]],
+    blank_S: torch.Tensor,
+    tokenizer: CharacterTokenizer,
+    frame_s: float,
+    duration_s: float,
+) -> Segment:
+    words: list[Word] = []
+    tokens: list[Token] = []
+    for units in group:
+        if tokens:
+            boundary = tokenizer.encode(WORD_BOUNDARY)[0]
+            tokens.append(Token(WORD_BOUNDARY, boundary, units[0].first_frame * frame_s, 0.0))
+        for unit in units:
+            tokens.append(Token(tokenizer.decode([unit.id]), unit.id, unit.first_frame * frame_s, unit.logprob))
+        confidence = math.exp(sum(unit.logprob for unit in units) / len(units))
+        start_s = min(units[0].first_frame * frame_s, duration_s)
+        end_s = min((units[-1].last_frame + 1) * frame_s, duration_s)
+        words.append(Word(tokenizer.decode([unit.id for unit in units]), start_s, end_s, confidence))
+    frames = blank_S[group[0][0].first_frame : group[-1][-1].last_frame + 1]
+    return Segment(
+        id=index,
+        start_s=words[0].start_s,
+        end_s=words[-1].end_s,
+        text=" ".join(word.text for word in words),
+        words=tuple(words),
+        tokens=tuple(tokens),
+        avg_logprob=sum(token.logprob for token in tokens) / len(tokens),
+        no_speech_prob=float(frames.mean()),
+    )

@@ -1,0 +1,40 @@
+"""Errors of the model's room, below `features.errors.CepstraError`.
+
+ModelError
+├── BundleError                 a bundle directory that cannot be loaded
+│   ├── BundleNotFoundError     no bundle at that path
+│   ├── BundleFormatError       written in another format version, or not a bundle
+│   └── BundleHashError         a file does not have the content its hash promises
+├── UnknownCharacterError       text with a character that the tokenizer has no unit for
+└── OptionError                 an option outside its range
+"""
+
+from features.errors import CepstraError
+
+
+class ModelError(CepstraError):
+    """Root of the model's errors."""
+
+
+class BundleError(ModelError):
+    """A bundle directory that cannot be loaded."""
+
+
+class BundleNotFoundError(BundleError):
+    """There is no bundle at that path."""
+
+
+class BundleFormatError(BundleError):
+    """The directory is not a bundle, or a bundle of a format version that this code does not read."""
+
+
+class BundleHashError(BundleError):
+    """A file of the bundle does not have the content that its recorded hash promises."""
+
+
+class UnknownCharacterError(ModelError):
+    """Text with a character that the tokenizer has no unit for."""
+
+
+class OptionError(ModelError):
+    """An option outside its range."""

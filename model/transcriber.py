@@ -1,0 +1,115 @@
+"""The one path from audio to words: command line, evaluation and service all go through `Transcriber`.
+
+Shape legend: N samples, S output frames, V vocabulary.
+
+    audio → decode → windows → front end → CMVN → acoustic model → stitched log-probs → decoder → words and segments
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
+from model.acoustic_model import SUBSAMPLING
+from model.alignment import build_segments
+from model.checkpoint import Bundle, load_bundle
+from model.chunking import ChunkingConfig, Window, plan_windows
+from model.decoder import decode_greedy
+from model.transcript import Transcript
+
+
+class Transcriber:
+    """Transcribes audio with one bundle.
+
+    Safe to call from several threads at once: a call shares nothing with another but the read-only weights.
+
+    Args:
+        bundle: the model.
+        chunking: how audio longer than a window is cut.
+    """
+
+    def __init__(self, bundle: Bundle, *, chunking: ChunkingConfig | None = None) -> None:
+        self.bundle = bundle
+        self.chunking = chunking or ChunkingConfig()
+        self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
+
+    @classmethod
+    def from_bundle(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> "Transcriber":
+        """Load a bundle directory.
+
+        Args:
+            path: the directory.
+            threads: processor threads that torch may use in this process; None leaves torch's choice.
+
+        Raises:
+            model.errors.BundleError: there is none, it is of another format version, or its hashes do not match.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return cls(load_bundle(path))
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.bundle.name
+
+    @property
+    def created_at(self) -> int:
+        """Unix seconds at which the bundle was written."""
+        return self.bundle.created_at
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """The bundle's training record."""
+        return self.bundle.training
+
+    def transcribe(
+        self,
+        audio: bytes | str | os.PathLike[str] | Waveform,
+        *,
+        max_duration_s: float | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Transcript:
+        """Audio → words.
+
+        Args:
+            audio: the bytes of an audio file, a path to one, or samples already decoded to 16 kHz mono.
+            max_duration_s: the most seconds of audio accepted, enforced while decoding.
+            progress: called with the share of the work done, 0..1, from the calling thread.
+
+        Raises:
+            features.errors.AudioError: the audio cannot be used; its subclasses say why.
+            OSError: the path cannot be opened.
+        """
+        waveform = audio if isinstance(audio, Waveform) else decode_audio(audio, max_duration_s=max_duration_s)
+        log_probs_SV = self.log_probs(waveform, progress=progress)
+        segments = build_segments(
+            decode_greedy(log_probs_SV),
+            log_probs_SV,
+            self.bundle.tokenizer,
+            frame_s=self._samples_per_frame / SAMPLE_RATE_HZ,
+            duration_s=waveform.duration_s,
+        )
+        return Transcript(" ".join(segment.text for segment in segments), segments, waveform.duration_s)
+
+    def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
+        """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms."""
+        windows = plan_windows(len(waveform.samples_N), waveform.sample_rate_hz, self._samples_per_frame, self.chunking)
+        kept = [torch.zeros(0, self.bundle.tokenizer.vocabulary_size)]
+        for index, window in enumerate(windows, 1):
+            kept.append(self._window_log_probs(waveform, window))
+            if progress:
+                progress(index / len(windows))
+        return torch.cat(kept)
+
+    @torch.inference_mode()
+    def _window_log_probs(self, waveform: Waveform, window: Window) -> Tensor:
+        samples_BN = torch.from_numpy(waveform.samples_N[window.first_sample : window.last_sample]).unsqueeze(0)
+        features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
+        features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
+        log_probs_BSV, _ = self.bundle.acoustic_model(features_BTF, lengths_B)
+        end = None if window.keep_frames is None else window.skip_frames + window.keep_frames
+        return torch.as_tensor(log_probs_BSV[0, window.skip_frames : end])

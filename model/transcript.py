@@ -1,0 +1,91 @@
+"""What the recogniser says: words with times and confidence, grouped into segments.
+
+Times are seconds from the start of the audio. Confidences are probabilities in 0..1.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """One recognised word.
+
+    Attributes:
+        text: the word, lower case.
+        start_s: when it begins, seconds.
+        end_s: when it ends, seconds; never before `start_s`.
+        confidence: probability that the word is right, 0..1.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Token:
+    """One unit of the acoustic model (a character) as it was recognised.
+
+    Attributes:
+        text: the unit as text; a word boundary is a space.
+        id: its index in the tokenizer's vocabulary, 1..V-1 (0 is the CTC blank and never stands here).
+        start_s: time of the unit's first frame, seconds.
+        logprob: natural logarithm of the unit's mean posterior over its frames, at most 0.
+    """
+
+    text: str
+    id: int
+    start_s: float
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Words that belong together: a stretch of speech between pauses.
+
+    Attributes:
+        id: 0, 1, 2 … in order of time.
+        start_s, end_s: seconds.
+        text: the words joined by single spaces.
+        words: the words, in order.
+        tokens: the acoustic units, in order.
+        avg_logprob: mean of the tokens' `logprob`, at most 0.
+        no_speech_prob: mean posterior of the blank over the segment's frames, 0..1.
+    """
+
+    id: int
+    start_s: float
+    end_s: float
+    text: str
+    words: tuple[Word, ...]
+    tokens: tuple[Token, ...]
+    avg_logprob: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The answer to one audio.
+
+    Attributes:
+        text: all words joined by single spaces; empty where nothing was said.
+        segments: in order of time; empty where nothing was said.
+        duration_s: length of the decoded audio, seconds.
+        language: ISO-639-1 code of the model's language.
+    """
+
+    text: str
+    segments: tuple[Segment, ...]
+    duration_s: float
+    language: str = "en"
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All words, in order of time."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """All acoustic units, in order of time."""
+        return tuple(token for segment in self.segments for token in segment.tokens)

@@ -1,0 +1,204 @@
+"""Corpora: from a LibriSpeech tree or a manifest to a list of utterances, and back to a manifest.
+
+Three sources are read: a tree laid out as LibriSpeech (`<subset>/<speaker>/<chapter>/<id>.flac` beside
+`<speaker>-<chapter>.trans.txt`); a TSV with a header line (`path` and `transcript`, optionally `id`, `speaker`,
+`duration_s`); NeMo-style JSON lines (`audio_filepath`, `text`, optionally `duration`). Paths are relative to the file.
+"""
+
+import csv
+import json
+import logging
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from features.audio import decode_audio
+from features.errors import AudioError
+from training.errors import CorpusError
+
+MAX_REJECTED_SHARE = 0.01  # a corpus of which more cannot be used is refused
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording and what is said in it.
+
+    Attributes:
+        id: unique within its corpus.
+        path: the audio file.
+        transcript: as the corpus has it; `normalize_transcript` makes the training text of it.
+        speaker: who speaks, empty where it is not known.
+        duration_s: seconds of audio; 0 where it is not known yet.
+    """
+
+    id: str
+    path: Path
+    transcript: str
+    speaker: str = ""
+    duration_s: float = 0.0
+
+
+def read_corpus(source: str | os.PathLike[str], *, where: dict[str, str] | None = None) -> list[Utterance]:
+    """Utterances of a LibriSpeech tree (a directory), a TSV manifest or a JSON-lines manifest, in file order.
+
+    Args:
+        source: directory or manifest file.
+        where: keep only the manifest's lines whose column has that value; for a tree, `{"subset": "dev-clean"}`.
+
+    Raises:
+        CorpusError: nothing is there, a line cannot be read, or there is no transcript at all.
+    """
+    path = Path(source)
+    if path.is_dir():
+        utterances = list(_read_librispeech(path, where or {}))
+    elif path.is_file():
+        reader = _read_json_lines if path.suffix in (".json", ".jsonl", ".ndjson") else _read_tsv
+        utterances = list(reader(path, where or {}))
+    else:
+        raise CorpusError(f"no corpus at {path}: neither a directory nor a manifest file")
+    if not utterances:
+        raise CorpusError(f"{path} has no utterances" + (f" with {where}" if where else ""))
+    with_text = [utterance for utterance in utterances if utterance.transcript.strip()]
+    if not with_text:
+        raise CorpusError(f"none of the {len(utterances)} utterances of {path} has a transcript")
+    if len(with_text) < len(utterances):
+        log.warning("%s: %d utterances without a transcript left out", path, len(utterances) - len(with_text))
+    return with_text
+
+
+def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike[str]) -> None:
+    """Write a TSV manifest atomically, with audio paths relative to it where that is possible."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.tmp")
+    base = target.parent.resolve()
+    with scratch.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(["id", "path", "duration_s", "transcript", "speaker"])
+        for utterance in utterances:
+            audio = os.path.relpath(utterance.path.resolve(), base)
+            row = [
+                utterance.id,
+                audio,
+                f"{utterance.duration_s:.3f}",
+                utterance.transcript,
+                utterance.speaker,
+            ]
+            writer.writerow(row)
+    os.replace(scratch, target)
+
+
+def measure(utterances: Sequence[Utterance], progress: Callable[[int], None] | None = None) -> list[Utterance]:
+    """Decode every file once and return the utterances with their exact durations.
+
+    Files that cannot be read are named, left out and counted; see `reject`.
+    """
+    measured, bad = [], []
+    for done, utterance in enumerate(utterances, 1):
+        try:
+            measured.append(replace(utterance, duration_s=decode_audio(utterance.path).duration_s))
+        except (AudioError, OSError) as error:
+            bad.append(f"{utterance.path}: {error}")
+        if progress:
+            progress(done)
+    reject("audio that cannot be read", bad, len(utterances))
+    return measured
+
+
+def reject(what: str, named: Sequence[str], total: int) -> None:
+    """Say which utterances are left out and why; refuse the corpus when they are too many.
+
+    Raises:
+        CorpusError: more than `MAX_REJECTED_SHARE` of `total` are rejected.
+    """
+    for name in named:
+        log.warning("left out, %s: %s", what, name)
+    if len(named) > MAX_REJECTED_SHARE * total:
+        raise CorpusError(
+            f"{len(named)} of {total} utterances have {what}; at most {MAX_REJECTED_SHARE:.0%} are tolerated. "
+            f"First: {named[0]}"
+        )
+
+
+_SPACES = str.maketrans(dict.fromkeys("-‐‑‒–—―/_\t\n\r\u00a0", " "))
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
+_DROPPED = str.maketrans(dict.fromkeys('.,;:!?"“”„«»()[]{}…*'))
+
+
+def normalize_transcript(text: str) -> str:
+    """Training and scoring text: lower case, accents off, punctuation dropped, dashes to spaces, single spaces.
+
+    Digits and symbols stay as they are: how they are spoken is not known here, and the tokenizer names them.
+    """
+    text = text.translate(_APOSTROPHES).translate(_SPACES).translate(_DROPPED)
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    words = (word.strip("'") if word.strip("'") else "" for word in text.lower().split())
+    return " ".join(word for word in words if word)
+
+
+def _read_librispeech(root: Path, where: dict[str, str]) -> Iterator[Utterance]:
+    for listing in sorted(root.rglob("*.trans.txt")):
+        subset = listing.parent.parent.parent.name
+        if where.get("subset", subset) != subset:
+            continue
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            utterance_id, _, transcript = line.partition(" ")
+            if utterance_id:
+                yield Utterance(
+                    utterance_id,
+                    listing.parent / f"{utterance_id}.flac",
+                    transcript,
+                    listing.parent.parent.name,
+                )
+
+
+def _read_tsv(path: Path, where: dict[str, str]) -> Iterator[Utterance]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        missing = {"path", "transcript", *where} - set(reader.fieldnames or ())
+        if missing:
+            raise CorpusError(f"{path}: the header line lacks {sorted(missing)}; it has {reader.fieldnames}")
+        for row in reader:
+            if row["path"] is None or row["transcript"] is None:
+                raise CorpusError(f"{path}, line {reader.line_num}: too few columns")
+            if all(row[column] == value for column, value in where.items()):
+                duration_s = _number(row.get("duration_s") or "0", path, reader.line_num)
+                audio = path.parent / row["path"]
+                yield Utterance(
+                    row.get("id") or row["path"],
+                    audio,
+                    row["transcript"],
+                    row.get("speaker") or "",
+                    duration_s,
+                )
+
+
+def _read_json_lines(path: Path, where: dict[str, str]) -> Iterator[Utterance]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            audio, text = str(row["audio_filepath"]), str(row["text"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CorpusError(f"{path}, line {number}: needs audio_filepath and text: {error!r}") from error
+        if all(str(row.get(column)) == value for column, value in where.items()):
+            duration_s = _number(row.get("duration") or 0, path, number)
+            yield Utterance(
+                str(row.get("id") or audio),
+                path.parent / audio,
+                text,
+                str(row.get("speaker") or ""),
+                duration_s,
+            )
+
+
+def _number(value: str | float, path: Path, line: int) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise CorpusError(f"{path}, line {line}: duration is {value!r}; it must be seconds") from error

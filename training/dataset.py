@@ -1,0 +1,122 @@
+"""From batch plans to tensors: decoded, speed-perturbed, padded audio with targets.
+
+Shape legend: B batch, N samples, U units.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from features.audio import SAMPLE_RATE_HZ, decode_audio
+from features.errors import AudioError
+from training.augment import change_speed
+from training.corpora import Utterance
+from training.sampler import BatchPlan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances side by side.
+
+    Attributes:
+        samples_BN: waveforms, float32 in about -1..1, zero-padded.
+        lengths_B: valid samples of each row.
+        targets_BU: unit indices, padded with 0.
+        target_lengths_B: valid units of each row.
+        ids: the utterances' ids.
+        seed: for the random augmentation of this batch.
+        unreadable: `path: reason` of utterances that were planned but could not be read.
+    """
+
+    samples_BN: Tensor
+    lengths_B: Tensor
+    targets_BU: Tensor
+    target_lengths_B: Tensor
+    ids: tuple[str, ...]
+    seed: int
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio, padding not counted."""
+        return float(self.lengths_B.sum()) / SAMPLE_RATE_HZ
+
+
+class SpeechDataset(Dataset[Batch]):
+    """The batches of one epoch, by position in the list of plans.
+
+    Args:
+        utterances: what the plans' indices refer to.
+        targets: unit indices of each utterance.
+        plans: the epoch's batches.
+        gain_db: random gain, drawn from the plan's seed.
+        cache_dir: where decoded audio is kept as 16-bit samples (115 MB an hour), or None to decode every time.
+    """
+
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        targets: Sequence[Sequence[int]],
+        plans: Sequence[BatchPlan],
+        *,
+        gain_db: float = 0.0,
+        cache_dir: Path | None = None,
+    ) -> None:
+        self._utterances, self._targets, self._plans = utterances, targets, plans
+        self._gain_db, self._cache_dir = gain_db, cache_dir
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def __getitem__(self, index: int) -> Batch:
+        plan = self._plans[index]
+        rng = np.random.default_rng(plan.seed)
+        rows, kept, unreadable = [], [], []
+        for item, speed in plan.items:
+            gain = 10 ** (rng.uniform(-self._gain_db, self._gain_db) / 20)
+            try:
+                samples_N = self._samples(self._utterances[item].path)
+            except (AudioError, OSError) as error:
+                unreadable.append(f"{self._utterances[item].path}: {error}")
+                continue
+            rows.append(change_speed(samples_N, speed, SAMPLE_RATE_HZ) * np.float32(gain))
+            kept.append(item)
+        samples_BN = torch.zeros(len(rows), max(map(len, rows), default=0))
+        targets_BU = torch.zeros(
+            len(rows), max((len(self._targets[item]) for item in kept), default=0), dtype=torch.long
+        )
+        for row, (samples_N, item) in enumerate(zip(rows, kept, strict=True)):
+            samples_BN[row, : len(samples_N)] = torch.from_numpy(samples_N)
+            targets_BU[row, : len(self._targets[item])] = torch.tensor(self._targets[item])
+        return Batch(
+            samples_BN,
+            torch.tensor([len(row) for row in rows], dtype=torch.long),
+            targets_BU,
+            torch.tensor([len(self._targets[item]) for item in kept], dtype=torch.long),
+            tuple(self._utterances[item].id for item in kept),
+            plan.seed,
+            tuple(unreadable),
+        )
+
+    def _samples(self, path: Path) -> np.ndarray:
+        if self._cache_dir is None:
+            return decode_audio(path).samples_N
+        stat = path.stat()
+        key = hashlib.sha256(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:32]
+        cached = self._cache_dir / f"{key}.npy"
+        if not cached.exists():
+            decoded_N = decode_audio(path).samples_N
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            scratch = cached.with_suffix(f".{os.getpid()}.tmp")
+            with scratch.open("wb") as stream:
+                np.save(stream, np.clip(np.round(decoded_N * 32768), -32768, 32767).astype(np.int16))
+            os.replace(scratch, cached)
+        samples_N: np.ndarray = np.load(cached).astype(np.float32) / np.float32(32768)
+        return samples_N

@@ -1,0 +1,30 @@
+"""Errors of the training room, below `features.errors.CepstraError`.
+
+TrainingError
+├── CorpusError             no utterances, no transcripts, or too many that cannot be used
+├── RecipeError             a recipe that cannot be read, or an option outside its range
+├── DivergedError           the loss is NaN or infinite; names the batch
+└── StorageError            a checkpoint could not be written (full disk …); the one before it is kept
+"""
+
+from features.errors import CepstraError
+
+
+class TrainingError(CepstraError):
+    """Root of the training errors."""
+
+
+class CorpusError(TrainingError):
+    """The corpus has no utterances, no transcripts, or too many utterances that cannot be used."""
+
+
+class RecipeError(TrainingError):
+    """A recipe that cannot be read, or an option outside its range."""
+
+
+class DivergedError(TrainingError):
+    """The loss is NaN or infinite; the message names the batch and the checkpoint to resume from."""
+
+
+class StorageError(TrainingError):
+    """A checkpoint could not be written; the one before it is untouched."""
