@@ -23,9 +23,10 @@ COPY service service
 COPY bundles bundles
 # Nothing is written but to /tmp, so the root may be mounted read-only.
 ENV PATH=/app/.venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# Inside a container 127.0.0.1 is the container's own; who may reach the port is decided where it is published.
+ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000
 USER cepstra
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
-# Inside a container 127.0.0.1 is the container's own; who may reach the port is decided where it is published.
-CMD ["cepstra", "serve", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["cepstra", "serve"]

@@ -6,10 +6,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# Where `make run` listens: PORT also from the environment, HOST only as an argument, because some shells export
-# their machine's name as HOST, which would open the service to the network unasked.
-PORT ?= 8000
-HOST := 127.0.0.1
+# Some shells export their machine's name as HOST, which would open the service to the network unasked: `make run`
+# takes it as an argument only. Without arguments the service's own settings decide (cepstra serve --help).
+HOST :=
 
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -20,9 +19,9 @@ help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@for proof in scripts/prove-*; do [ ! -e "$$proof" ] || printf '  make %-12s %s\n' "$${proof#scripts/}" "$$(sed -n '2s/^# *//p' "$$proof")"; done
 
-run:  ## serve the shipped bundle, offline once set up; PORT=8000 HOST=127.0.0.1
+run:  ## serve the shipped bundle; PORT=8123 HOST=0.0.0.0 to listen elsewhere
 	@scripts/setup
-	@exec cepstra serve --host $(HOST) --port $(PORT)
+	@exec cepstra serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test:  ## everything that must hold: lint, then all tests; ARGS="-k name" for a part
 	@scripts/setup train dev
