@@ -1,0 +1,1 @@
+"""Bytes become a waveform, and a waveform becomes features. Imports nothing of ours."""

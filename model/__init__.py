@@ -1,0 +1,1 @@
+"""Features become log-probabilities, and log-probabilities become words. Imports `features`."""

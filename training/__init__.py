@@ -1,0 +1,1 @@
+"""A corpus becomes a checkpoint, and a checkpoint a report. Imports `model` and `features`."""
