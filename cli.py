@@ -1,0 +1,134 @@
+"""The `cepstra` command. Nothing but wiring: each command imports what it needs when it runs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+app = typer.Typer(
+    name="cepstra",
+    help="Speech recognition on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# The one that ships; equal to `service.settings.DEFAULT_BUNDLE`, which would take too long to import here.
+DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "cepstra-base"
+
+
+def _option(variable: str, help_: str, *, show_default: bool | str = True, min_: int | None = None) -> Any:
+    """An option that is also the environment variable `CEPSTRA_<variable>`."""
+    return typer.Option(envvar=f"CEPSTRA_{variable}", help=help_, show_default=show_default, min=min_)
+
+
+# A test holds these options, their defaults and their help equal to `service.settings.Settings`.
+@app.command()
+def serve(
+    bundle: Annotated[
+        Path,
+        _option(
+            "BUNDLE", "Directory of the model bundle that is served.", show_default="bundles/cepstra-base beside cli.py"
+        ),
+    ] = DEFAULT_BUNDLE,
+    host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    port: Annotated[int, _option("PORT", "TCP port to listen on; 0 takes any free one.")] = 8000,
+    max_upload_bytes: Annotated[int, _option("MAX_UPLOAD_BYTES", "Largest audio file accepted, in bytes.")] = 256
+    * 1024
+    * 1024,
+    max_audio_s: Annotated[float, _option("MAX_AUDIO_S", "Longest audio accepted once decoded, in seconds.")] = 4
+    * 3600.0,
+    workers: Annotated[int, _option("WORKERS", "Transcriptions that run at the same time.")] = 1,
+    max_waiting: Annotated[
+        int, _option("MAX_WAITING", "Requests that may wait for a worker; one more is answered 429.")
+    ] = 16,
+    threads: Annotated[
+        int | None, _option("THREADS", "CPU threads of one transcription; unset leaves it to PyTorch.")
+    ] = None,
+    remember_s: Annotated[
+        float,
+        _option(
+            "REMEMBER_S",
+            "Seconds for which a transcript is kept in memory, so that the same audio sent again is not transcribed "
+            "again; 0 turns it off.",
+        ),
+    ] = 600.0,
+    heartbeat_s: Annotated[float, _option("HEARTBEAT_S", "Seconds between comments that keep a stream open.")] = 5.0,
+    shutdown_s: Annotated[
+        int,
+        _option("SHUTDOWN_S", "Seconds that running requests get to finish once the server is told to stop."),
+    ] = 30,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "Least severe message that is logged.")
+    ] = "info",
+) -> None:
+    """Serve the HTTP API and the page at /; an option wins over its environment variable."""
+    options = locals()
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    try:
+        settings = Settings(**options)
+    except ValidationError as error:
+        found = error.errors()[0]
+        name = str(found["loc"][0])
+        _fail(
+            f"--{name.replace('_', '-')} (CEPSTRA_{name.upper()}) is {found['input']!r}: {found['msg'].lower()}",
+            status=2,
+        )
+    if not settings.bundle.is_dir():
+        _fail(f"no model bundle at {settings.bundle}; name one with --bundle or CEPSTRA_BUNDLE")
+
+    from service.server import serve as run_server
+
+    raise typer.Exit(run_server(settings))
+
+
+@app.command()
+def transcribe(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files; - reads standard input.")],
+    response_format: Annotated[
+        Literal["text", "json", "verbose_json", "srt", "vtt"], typer.Option("--format", help="Shape of the output.")
+    ] = "text",
+    bundle: Annotated[
+        Path, _option("BUNDLE", "Directory of the model bundle.", show_default="bundles/cepstra-base beside cli.py")
+    ] = DEFAULT_BUNDLE,
+    threads: Annotated[
+        int | None, _option("THREADS", "CPU threads to use; unset leaves it to PyTorch.", min_=1)
+    ] = None,
+) -> None:
+    """Transcribe audio files, one after the other: transcripts to standard output, all else to standard error.
+
+    With several files, text gives one line for each, its name and a tab first; json and verbose_json give one object
+    for each, on a line of its own, its name under "file"; srt and vtt take a single file.
+
+    A file that cannot be transcribed is named on standard error, the others are done all the same, and the exit
+    status is 1.
+    """
+    if len(files) > 1 and response_format in ("srt", "vtt"):
+        _fail(f"--format {response_format} takes a single file; {len(files)} are given", status=2)
+
+    from features.errors import CepstraError
+    from model.transcriber import Transcriber
+    from service.files import transcribe_files
+
+    try:
+        recogniser = Transcriber.from_bundle(bundle, threads=threads)
+    except CepstraError as error:
+        _fail(str(error))
+    raise typer.Exit(0 if transcribe_files(recogniser, files, response_format) else 1)
+
+
+def _fail(message: str, *, status: int = 1) -> NoReturn:
+    typer.echo(f"cepstra: {message}", err=True)
+    raise typer.Exit(status)
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""HTTP to transcript: the service room. Imports `model` and `features`, never `training`."""

@@ -1,0 +1,94 @@
+"""The service as one ASGI application.
+
+request → RequestContext (id, headers, log) → BodyLimit (bytes) → route → Scheduler (a worker thread) → format
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from features.errors import CepstraError
+from service.errors import error_response, openai_error
+from service.recogniser import Recogniser, ServedModel
+from service.request_context import RequestContext
+from service.routes import health, models, page, transcriptions
+from service.scheduler import Scheduler
+from service.settings import Settings
+from service.uploads import BodyLimit
+
+
+def create_app(settings: Settings, transcriber: Recogniser | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: deployment settings.
+        transcriber: a model to serve instead of loading `settings.bundle`.
+
+    The application listens at once and loads the model in the background; `/readyz` tells when it is there.
+    """
+    app = FastAPI(
+        title="Cepstra",
+        version=_version(),
+        description="Speech recognition on your own machine, with OpenAI's transcription API.",
+        lifespan=_lifespan,
+        # The interactive pages fetch their scripts from elsewhere; /openapi.json stays.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.served = ServedModel(settings, transcriber)
+    app.state.scheduler = Scheduler(settings.workers, settings.max_waiting)
+
+    for noun in (transcriptions, models, health, page):
+        app.include_router(noun.router)
+    app.add_exception_handler(CepstraError, _answer_ours)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_middleware(BodyLimit, max_file_bytes=settings.max_upload_bytes)
+    app.add_middleware(RequestContext)  # added last, so it is outermost
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    loading = asyncio.create_task(asyncio.to_thread(app.state.served.load))
+    yield
+    await loading
+    await app.state.scheduler.close()
+
+
+async def _answer_ours(request: Request, error: Exception) -> JSONResponse:
+    return error_response(error)
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own errors: no such route, wrong method, a form that cannot be parsed."""
+    assert isinstance(error, HTTPException)
+    message, code = str(error.detail), None
+    if error.status_code == 404:
+        message, code = f"Unknown request URL: {request.method} {request.url.path}.", "unknown_url"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        message, code = f"{request.method} is not allowed here; use {allowed}.", "method_not_allowed"
+    return JSONResponse(openai_error(message, code=code), error.status_code, error.headers)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own validation, which OpenAI answers with 400, not 422."""
+    assert isinstance(error, RequestValidationError)
+    found = error.errors()[0]
+    param = str(found["loc"][-1])
+    return JSONResponse(openai_error(f"'{param}': {found['msg']}.", param=param, code="invalid_value"), 400)
+
+
+def _version() -> str:
+    try:
+        return version("cepstra")
+    except PackageNotFoundError:  # run from the source tree without installing it
+        return "0"

@@ -1,0 +1,159 @@
+"""Errors of the service's room, and the one table that turns any of our errors into HTTP.
+
+    ServiceError                    below `features.errors.CepstraError`
+    ├── InvalidRequestError         a form field that is missing, unknown, or asks for what cannot be done
+    ├── UnsupportedMediaTypeError   the body is not a multipart form
+    ├── UploadTooLargeError         more bytes than the limit
+    ├── UnknownModelError           `model` names nothing that is served
+    ├── NotReadyError               the model is still loading, or could not be loaded
+    ├── QueueFullError              too many requests are waiting
+    └── ClientGoneError             the client hung up; nobody reads this answer
+
+Every error answer has OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse
+
+from features.errors import (
+    AudioError,
+    AudioParameterError,
+    AudioTooLongError,
+    CepstraError,
+    CorruptAudioError,
+    EmptyAudioError,
+    NonFiniteAudioError,
+    UnsupportedAudioError,
+)
+
+logger = logging.getLogger("cepstra.service")
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+
+class ServiceError(CepstraError):
+    """Root of the service's errors.
+
+    Attributes:
+        param: the form field that is to blame, where there is one.
+        code: a word for machines, where it says more than the error's row in the table.
+        retry_after_s: whole seconds after which trying again makes sense.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequestError(ServiceError):
+    """A form field that is missing, unknown, out of range, or asks for what the model cannot do."""
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    """The body is not a multipart form."""
+
+
+class UploadTooLargeError(ServiceError):
+    """The body or the file in it has more bytes than the limit."""
+
+
+class UnknownModelError(ServiceError):
+    """`model` names nothing that is served here."""
+
+
+class NotReadyError(ServiceError):
+    """The model is still loading, or could not be loaded."""
+
+
+class QueueFullError(ServiceError):
+    """As many requests are waiting as may wait."""
+
+
+class ClientGoneError(ServiceError):
+    """The client closed its connection before the answer was there."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one class of errors looks from outside.
+
+    Attributes:
+        status: HTTP status.
+        type: OpenAI's coarse type.
+        code: a word for machines.
+        param: the form field to blame unless the error names one itself.
+        public: whether the message may be shown; where not, the log has it and the client gets a general one.
+    """
+
+    status: int
+    type: str
+    code: str | None
+    param: str | None = None
+    public: bool = True
+
+
+# The row of an error is that of the nearest class in its method resolution order.
+TABLE: dict[type[CepstraError], Row] = {
+    CepstraError: Row(500, SERVER_ERROR, "internal_error", public=False),
+    AudioError: Row(400, INVALID_REQUEST, "invalid_audio", "file"),
+    EmptyAudioError: Row(400, INVALID_REQUEST, "empty_audio", "file"),
+    UnsupportedAudioError: Row(400, INVALID_REQUEST, "unsupported_audio", "file"),
+    CorruptAudioError: Row(400, INVALID_REQUEST, "corrupt_audio", "file"),
+    NonFiniteAudioError: Row(400, INVALID_REQUEST, "non_finite_audio", "file"),
+    AudioParameterError: Row(400, INVALID_REQUEST, "unsupported_audio_parameters", "file"),
+    AudioTooLongError: Row(413, INVALID_REQUEST, "audio_too_long", "file"),
+    InvalidRequestError: Row(400, INVALID_REQUEST, "invalid_value"),
+    UnsupportedMediaTypeError: Row(415, INVALID_REQUEST, "unsupported_media_type"),
+    UploadTooLargeError: Row(413, INVALID_REQUEST, "file_too_large", "file"),
+    UnknownModelError: Row(404, INVALID_REQUEST, "model_not_found", "model"),
+    NotReadyError: Row(503, SERVER_ERROR, "not_ready"),
+    QueueFullError: Row(429, "rate_limit_error", "queue_full"),
+    ClientGoneError: Row(499, SERVER_ERROR, "client_gone"),
+}
+
+INTERNAL_MESSAGE = "The server had an internal error. Its log has the details under this request's x-request-id."
+
+
+def row_of(error: CepstraError) -> Row:
+    """The row of the table that applies to `error`."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def error_object(error: Exception) -> dict[str, object]:
+    """The `{"error": …}` object for any exception; what must not be shown goes to the log instead."""
+    if not isinstance(error, CepstraError) or not row_of(error).public:
+        logger.error("internal error", exc_info=error)
+        return openai_error(INTERNAL_MESSAGE, SERVER_ERROR, code="internal_error")
+    row = row_of(error)
+    param, code = row.param, row.code
+    if isinstance(error, ServiceError):
+        param, code = error.param or param, error.code or code
+    return openai_error(str(error), row.type, param=param, code=code)
+
+
+def error_response(error: Exception) -> JSONResponse:
+    """The whole HTTP answer for any exception."""
+    status = row_of(error).status if isinstance(error, CepstraError) else 500
+    headers = {}
+    if isinstance(error, ServiceError) and error.retry_after_s is not None:
+        headers["retry-after"] = str(error.retry_after_s)
+    return JSONResponse(error_object(error), status, headers)
+
+
+def openai_error(
+    message: str, type_: str = INVALID_REQUEST, *, param: str | None = None, code: str | None = None
+) -> dict[str, object]:
+    """OpenAI's error object."""
+    return {"error": {"message": message, "type": type_, "param": param, "code": code}}

@@ -1,0 +1,50 @@
+"""A transcript as server-sent events (`stream=true`): deltas that join to the text, then the whole, then `[DONE]`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from model.transcript import Transcript
+from service.errors import error_object
+from service.formats import to_line, to_logprobs
+from service.scheduler import Job
+
+
+def stream_response(job: Job[Transcript], *, heartbeat_s: float, logprobs: bool) -> StreamingResponse:
+    """Answer with the events of `job`; a client that hangs up abandons it."""
+    return StreamingResponse(
+        _lines(job, heartbeat_s, logprobs),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-cache", "x-accel-buffering": "no"},
+    )
+
+
+def events(transcript: Transcript, *, logprobs: bool = False) -> list[dict[str, Any]]:
+    """One `transcript.text.delta` for each segment that has text, and `transcript.text.done`."""
+    result: list[dict[str, Any]] = []
+    for segment in transcript.segments:
+        if segment.text:
+            delta = f" {segment.text}" if result else segment.text
+            result.append({"type": "transcript.text.delta", "delta": delta})
+            if logprobs:
+                result[-1]["logprobs"] = to_logprobs(segment.tokens)
+    done: dict[str, Any] = {"type": "transcript.text.done", "text": transcript.text}
+    if logprobs:
+        done["logprobs"] = to_logprobs(transcript.tokens)
+    return [*result, done]
+
+
+async def _lines(job: Job[Transcript], heartbeat_s: float, logprobs: bool) -> AsyncIterator[str]:
+    try:
+        while not await job.finished_within(heartbeat_s):
+            yield f": progress {job.progress:.2f}\n\n"
+        try:
+            answers = events(job.finished.result(), logprobs=logprobs)
+        except Exception as error:  # the 200 is out: the error can only be told inside the stream
+            answers = [error_object(error)]
+        for answer in answers:
+            yield f"data: {to_line(answer)}\n\n"
+        yield "data: [DONE]\n\n"
+    finally:
+        job.abandon()

@@ -1,0 +1,165 @@
+"""The one model that is served: loaded and warmed up in the background, found by name, its answers remembered a while.
+
+`Recogniser` is what the service asks of a model; `model.transcriber.Transcriber` is one, a fake in a test another.
+"""
+
+import hashlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from os import PathLike
+from typing import Protocol
+
+from features.errors import CepstraError
+from model.transcript import Transcript
+from service.errors import NotReadyError, UnknownModelError
+from service.settings import Settings
+
+logger = logging.getLogger("cepstra.service")
+
+ALIASES = ("default", "whisper-1")  # names under which any client finds the served model
+LANGUAGE = "en"
+WARM_UP_S = 2
+
+Progress = Callable[[float], None]
+
+
+class Recogniser(Protocol):
+    """What the service asks of a model."""
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+
+    @property
+    def created_at(self) -> int:
+        """Unix seconds at which the bundle was written."""
+
+    def transcribe(
+        self,
+        audio: bytes | str | PathLike[str],
+        *,
+        max_duration_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> Transcript:
+        """Audio → transcript; raises the `features.errors.AudioError` family."""
+
+
+class ServedModel:
+    """The model behind the routes.
+
+    Args:
+        settings: which bundle, with how many threads, how long answers are remembered.
+        recogniser: a model that is loaded already; else `load` loads `settings.bundle`.
+
+    Attributes:
+        failure: why the model could not be loaded, else None.
+        on_failure: called once if it could not, from the thread that loads.
+    """
+
+    def __init__(self, settings: Settings, recogniser: Recogniser | None = None) -> None:
+        self._settings = settings
+        self._injected = recogniser
+        self._ready: Recogniser | None = None
+        self._recent = RecentTranscripts(settings.remember_s, settings.max_audio_s)
+        self.failure: Exception | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+
+    def load(self) -> None:
+        """Load and warm up; blocks for seconds, so it runs in a thread of its own. Never raises."""
+        started = time.monotonic()
+        try:
+            recogniser = self._injected or self._from_bundle()
+            recogniser.transcribe(silent_wav(WARM_UP_S))
+        except Exception as error:
+            logger.critical("the model could not be loaded: %s", error, exc_info=not isinstance(error, CepstraError))
+            self.failure = error
+            self.on_failure()
+            return
+        self._ready = recogniser
+        logger.info("model %s ready after %.1f s", recogniser.name, time.monotonic() - started)
+
+    def ready(self) -> Recogniser:
+        """The loaded model; raises NotReadyError before that."""
+        if self._ready is None:
+            if self.failure:
+                raise NotReadyError("The model could not be loaded; the server's log says why.")
+            raise NotReadyError("The model is still loading; try again in a few seconds.", retry_after_s=2)
+        return self._ready
+
+    def find(self, name: str) -> Recogniser:
+        """The model that `name` names; raises UnknownModelError where there is none."""
+        recogniser = self.ready()
+        if name not in (recogniser.name, *ALIASES):
+            aliases = " and ".join(f"'{alias}'" for alias in ALIASES)
+            raise UnknownModelError(
+                f"The model '{name}' does not exist. Served here is '{recogniser.name}'; {aliases} name it too."
+            )
+        return recogniser
+
+    def transcribe(self, audio: bytes, progress: Progress) -> Transcript:
+        """Transcribe, or remember: the same bytes sent again within `remember_s` cost no work."""
+        key = hashlib.sha256(audio).digest()
+        transcript = self._recent.get(key)
+        if transcript is None:
+            limit_s = self._settings.max_audio_s
+            transcript = self.ready().transcribe(audio, max_duration_s=limit_s, progress=progress)
+            self._recent.put(key, transcript)
+        return transcript
+
+    def _from_bundle(self) -> Recogniser:
+        from model.transcriber import Transcriber  # torch takes a second: /healthz must not wait for it
+
+        return Transcriber.from_bundle(self._settings.bundle, threads=self._settings.threads)
+
+
+class RecentTranscripts:
+    """The last transcripts by the hash of their audio, so that a client's retry is not worked on twice.
+
+    Safe between threads. Holds no audio. Bounded by age, and by the seconds of audio that the transcripts stand for.
+
+    Args:
+        keep_s: how long one is kept, seconds; 0 keeps nothing.
+        max_audio_s: most seconds of audio in total; the oldest go first.
+    """
+
+    def __init__(self, keep_s: float, max_audio_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keep_s = keep_s
+        self._max_audio_s = max_audio_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._by_key: OrderedDict[bytes, tuple[float, Transcript]] = OrderedDict()
+
+    def get(self, key: bytes) -> Transcript | None:
+        """The transcript under `key`, unless it is too old."""
+        with self._lock:
+            self._forget()
+            entry = self._by_key.get(key)
+            return entry[1] if entry else None
+
+    def put(self, key: bytes, transcript: Transcript) -> None:
+        """Keep `transcript` under `key`."""
+        with self._lock:
+            self._by_key[key] = (self._clock(), transcript)
+            self._by_key.move_to_end(key)
+            self._forget()
+
+    def _forget(self) -> None:
+        oldest_s = self._clock() - self._keep_s
+        audio_s = sum(transcript.duration_s for _, transcript in self._by_key.values())
+        while self._by_key:
+            kept_at_s, transcript = next(iter(self._by_key.values()))
+            if kept_at_s > oldest_s and audio_s <= self._max_audio_s:
+                return
+            self._by_key.popitem(last=False)
+            audio_s -= transcript.duration_s
+
+
+def silent_wav(duration_s: int, sample_rate_hz: int = 16_000) -> bytes:
+    """A mono 16-bit WAV file of silence: takes the way of an upload, decoder included."""
+    data = bytes(2 * sample_rate_hz * duration_s)
+    rate = sample_rate_hz.to_bytes(4, "little") + (2 * sample_rate_hz).to_bytes(4, "little")
+    header = b"WAVEfmt \x10\0\0\0\1\0\1\0" + rate + b"\2\0\x10\0data" + len(data).to_bytes(4, "little")
+    return b"RIFF" + (len(header) + len(data)).to_bytes(4, "little") + header + data

@@ -1,0 +1,20 @@
+"""`/healthz`: the process answers. `/readyz`: it can transcribe."""
+
+from fastapi import APIRouter, Request
+
+from service.recogniser import ServedModel
+
+router = APIRouter()
+
+
+@router.get("/healthz", summary="Does the process answer?")
+async def healthz() -> dict[str, str]:
+    """200 as soon as the server listens."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Can it transcribe?")
+async def readyz(request: Request) -> dict[str, str]:
+    """200 once the model is loaded and warmed up; 503 before that, and where it could not be loaded."""
+    served: ServedModel = request.app.state.served
+    return {"status": "ready", "model": served.ready().name}

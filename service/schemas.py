@@ -1,0 +1,176 @@
+"""The form of a transcription request: what each field may hold, and what becomes of it.
+
+On the wire lists come in brackets (`include[]`) and objects one key at a time (`chunking_strategy[type]`), as the
+official clients send them; the bare names are understood as well.
+"""
+
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from service.errors import InvalidRequestError
+from service.formats import Granularity, ResponseFormat
+from service.recogniser import LANGUAGE
+
+MAX_SHOWN_CHARS = 100
+
+
+class ServerVad(BaseModel):
+    """How a client would like long audio to be cut."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["server_vad"]
+    prefix_padding_ms: int | None = Field(None, ge=0)
+    silence_duration_ms: int | None = Field(None, ge=0)
+    threshold: float | None = Field(None, ge=0, le=1)
+
+
+class TranscriptionOptions(BaseModel):
+    """Everything of the form but the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(description="Name of the model; `default` and `whisper-1` name the one that is served.")
+    language: str | None = Field(
+        None, description=f"ISO-639-1 code of the spoken language. The model knows `{LANGUAGE}` only."
+    )
+    languages: list[str] = Field([], description=f"Languages that may be spoken; `{LANGUAGE}` has to be among them.")
+    prompt: str | None = Field(None, description="Accepted and ignored: the model cannot be led by earlier text.")
+    keywords: list[str] = Field([], description="Accepted and ignored: the model cannot be led towards words.")
+    temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.0, description="0..1. Accepted and ignored: decoding is a search without chance."
+    )
+    response_format: ResponseFormat = Field("json", description="Shape of the answer.")
+    timestamp_granularities: list[Granularity] = Field(
+        [],
+        description="For `verbose_json` only: `segment` (the default), `word`, or both.",
+    )
+    include: list[Literal["logprobs"]] = Field(
+        [], description="`logprobs` adds the log-probability of each unit to `json` answers and streams."
+    )
+    stream: bool = Field(
+        False,
+        description="Answer as server-sent events; with `json` or `text` only. The text comes once all is "
+        "recognised; until then comments keep the connection open.",
+    )
+    chunking_strategy: Literal["auto"] | ServerVad | None = Field(
+        None, description="Accepted and ignored: long audio is always cut automatically."
+    )
+
+    @property
+    def granularities(self) -> tuple[Granularity, ...]:
+        """What `verbose_json` shows."""
+        return tuple(self.timestamp_granularities) or ("segment",)
+
+
+LISTS = {"languages", "keywords", "timestamp_granularities", "include"}
+
+
+def parse_options(fields: dict[str, list[str]]) -> TranscriptionOptions:
+    """The options in a form's fields; raises InvalidRequestError, which names the field."""
+    try:
+        options = TranscriptionOptions.model_validate(_unbracketed(fields))
+    except ValidationError as error:
+        raise _first(error) from None
+    _check_together(options)
+    return options
+
+
+def form_schema() -> dict[str, Any]:
+    """JSON schema of the whole form, for the OpenAPI document; lists under their names on the wire."""
+    schema = TranscriptionOptions.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    file = {"type": "string", "format": "binary", "description": "The audio: wav, flac, mp3, ogg, webm, m4a …"}
+    properties = {f"{name}[]" if name in LISTS else name: value for name, value in schema["properties"].items()}
+    properties["chunking_strategy"] = {
+        "type": "string",
+        "description": schema["properties"]["chunking_strategy"]["description"],
+    }
+    return schema | {"properties": {"file": file} | properties, "required": ["file", *schema["required"]]}
+
+
+def _unbracketed(fields: dict[str, list[str]]) -> dict[str, Any]:
+    """Names without brackets, lists as lists, empty values as if they had not been sent."""
+    values: dict[str, Any] = {}
+    for sent_name, sent in fields.items():
+        given = [value for value in sent if value.strip()]
+        nested = re.fullmatch(r"chunking_strategy\[(\w+)\]", sent_name)
+        name = sent_name.removesuffix("[]")
+        if not given:
+            continue
+        if name in LISTS:
+            values[name] = values.get(name, []) + given
+        elif len(given) > 1:
+            raise InvalidRequestError(
+                f"The parameter '{_shown(name)}' is given {len(given)} times.", param=_shown(name)
+            )
+        elif nested:
+            values.setdefault("chunking_strategy", {})[nested[1]] = given[0]
+        else:
+            values[name] = given[0]
+    strategy = values.get("chunking_strategy")
+    if isinstance(strategy, str) and strategy.lstrip().startswith("{"):
+        try:
+            values["chunking_strategy"] = json.loads(strategy)
+        except ValueError:
+            raise InvalidRequestError(
+                "The parameter 'chunking_strategy' is not valid JSON.", param="chunking_strategy"
+            ) from None
+    return values
+
+
+def _check_together(options: TranscriptionOptions) -> None:
+    """What no single field can tell."""
+    if options.language is not None and options.language.strip().lower() != LANGUAGE:
+        raise _unsupported_language("language", f"is '{_shown(options.language)}'")
+    if options.languages and LANGUAGE not in [language.strip().lower() for language in options.languages]:
+        raise _unsupported_language("languages", f"are '{_shown(', '.join(options.languages))}'")
+    if options.timestamp_granularities and options.response_format != "verbose_json":
+        raise InvalidRequestError(
+            "'timestamp_granularities' needs 'response_format' to be 'verbose_json'; "
+            f"it is '{options.response_format}'.",
+            param="timestamp_granularities",
+        )
+    if options.include and options.response_format != "json":
+        raise InvalidRequestError(
+            f"'include' needs 'response_format' to be 'json'; it is '{options.response_format}'.",
+            param="include",
+        )
+    if options.stream and options.response_format not in ("json", "text"):
+        raise InvalidRequestError(
+            f"'stream' goes with 'response_format' 'json' or 'text'; it is '{options.response_format}'.",
+            param="stream",
+        )
+
+
+def _unsupported_language(param: str, what: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"'{param}' {what}; the model knows '{LANGUAGE}' only.", param=param, code="unsupported_language"
+    )
+
+
+def _first(error: ValidationError) -> InvalidRequestError:
+    """Pydantic's first finding in our words."""
+    found: ErrorDetails = error.errors(include_url=False)[0]
+    param = _shown(str(found["loc"][0]))
+    if found["type"] == "missing":
+        return InvalidRequestError(
+            f"The parameter '{param}' is missing.", param=param, code="missing_required_parameter"
+        )
+    if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+        return InvalidRequestError(f"The parameter '{param}' is not known here.", param=param, code="unknown_parameter")
+    if found["input"] == "diarized_json":
+        return InvalidRequestError(
+            "'response_format' is 'diarized_json', but the model does not tell speakers apart.", param=param
+        )
+    message = found["msg"][0].lower() + found["msg"][1:]
+    return InvalidRequestError(f"'{param}' is '{_shown(str(found['input']))}': {message}.", param=param)
+
+
+def _shown(text: str) -> str:
+    """What a client sent, short enough for a message."""
+    return text if len(text) <= MAX_SHOWN_CHARS else text[:MAX_SHOWN_CHARS] + "…"

@@ -1,0 +1,49 @@
+"""Every deployment knob of the service: an environment variable `CEPSTRA_…` each.
+
+`docs/settings.md` and `cepstra serve --help` list the same settings; tests hold them equal to this class.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cepstra-base"
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What `cepstra serve` runs with; arguments given by name win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="CEPSTRA_", extra="ignore", frozen=True)
+
+    bundle: Path = Field(DEFAULT_BUNDLE, description="Directory of the model bundle that is served.")
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest audio file accepted, in bytes.")
+    max_audio_s: float = Field(
+        4 * 3600.0, gt=0, allow_inf_nan=False, description="Longest audio accepted once decoded, in seconds."
+    )
+    workers: int = Field(1, ge=1, le=64, description="Transcriptions that run at the same time.")
+    max_waiting: int = Field(16, ge=0, description="Requests that may wait for a worker; one more is answered 429.")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of one transcription; unset leaves it to PyTorch."
+    )
+    remember_s: float = Field(
+        600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which a transcript is kept in memory, so that the same audio sent again "
+        "is not transcribed again; 0 turns it off.",
+    )
+    heartbeat_s: float = Field(
+        5.0, gt=0, allow_inf_nan=False, description="Seconds between comments that keep a stream open."
+    )
+    shutdown_s: int = Field(
+        30, ge=0, description="Seconds that running requests get to finish once the server is told to stop."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe message that is logged."
+    )

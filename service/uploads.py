@@ -1,0 +1,161 @@
+"""Uploads: limits while the body is read, and the form that it holds.
+
+The file goes into an unnamed temporary file that the kernel removes with its last handle, so that nothing stays on
+disk, and its name, which the client chose, is never used.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from fastapi import Request
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InvalidRequestError, UnsupportedMediaTypeError, UploadTooLargeError, error_response
+
+# What a form may hold beside its file.
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 64 * 1024
+FORM_OVERHEAD_BYTES = 256 * 1024
+
+# An early answer is sent at once, and then this much of what the client still sends is read and dropped: a connection
+# closed with unread bytes is reset, and many clients would report the reset rather than the answer.
+DRAIN_BYTES = 64 * 1024 * 1024
+DRAIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A form as it was sent.
+
+    Attributes:
+        file: the audio, spooled; the owner closes it.
+        fields: the other fields, each with all its values in order; names as sent.
+    """
+
+    file: BinaryIO
+    fields: dict[str, list[str]]
+
+    def read(self) -> bytes:
+        """All bytes of the file."""
+        self.file.seek(0)
+        return self.file.read()
+
+
+async def read_upload(request: Request, max_file_bytes: int) -> Upload:
+    """Read the multipart form of `request`.
+
+    Raises:
+        UnsupportedMediaTypeError: the body is no multipart form.
+        UploadTooLargeError: the file has more than `max_file_bytes`.
+        InvalidRequestError: there is no file, or more than one.
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
+        raise UnsupportedMediaTypeError(
+            f"The body has to be a form of type multipart/form-data; its Content-Type is '{content_type[:100]}'."
+        )
+    form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    try:
+        return _checked(form, max_file_bytes)
+    except Exception:
+        await form.close()
+        raise
+
+
+def _checked(form: FormData, max_file_bytes: int) -> Upload:
+    file = None
+    fields: dict[str, list[str]] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, str):
+            fields.setdefault(name, []).append(value)
+        elif name != "file":
+            raise InvalidRequestError(f"The parameter '{name[:100]}' does not take a file.", param=name[:100])
+        else:
+            file = value
+    if file is None:
+        missing = "is text, without a file name" if "file" in fields else "is missing"
+        raise InvalidRequestError(
+            f"The parameter 'file' {missing}: send the audio as a file part of the form.",
+            param="file",
+            code="missing_required_parameter",
+        )
+    if (size := file.size or 0) > max_file_bytes:
+        raise too_large(f"The file has {size} bytes", max_file_bytes)
+    return Upload(_spooled(file), fields)
+
+
+def _spooled(upload: UploadFile) -> BinaryIO:
+    assert isinstance(upload.file, SpooledTemporaryFile)
+    return cast(BinaryIO, upload.file)
+
+
+def too_large(what: str, limit_bytes: int) -> UploadTooLargeError:
+    """The error for too many bytes; `what` begins the sentence."""
+    return UploadTooLargeError(f"{what}; the limit is {limit_bytes} bytes (CEPSTRA_MAX_UPLOAD_BYTES).")
+
+
+class BodyLimit:
+    """ASGI middleware: no body is read further than `max_file_bytes` and a form's overhead.
+
+    A Content-Length above that is refused before anything is read; a body without one, once it has gone past it.
+    """
+
+    def __init__(self, app: ASGIApp, max_file_bytes: int) -> None:
+        self.app = app
+        self.max_file_bytes = max_file_bytes
+        self.max_body_bytes = max_file_bytes + FORM_OVERHEAD_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        body = _Body(receive, send, self)
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_body_bytes:
+            error = too_large(f"The request announces {length} bytes", self.max_file_bytes)
+            await error_response(error)(scope, body.receive, body.send)
+        else:
+            # Nothing is drained that the client holds back until it is asked for it ("Expect: 100-continue").
+            await self.app(scope, body.receive, body.send)
+
+
+class _Body:
+    """Counts the body of one request, and drains what is left of it once the answer is out."""
+
+    def __init__(self, receive: Receive, send: Send, limit: BodyLimit) -> None:
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._seen_bytes = 0
+        self._ended = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._note(message)
+        if self._seen_bytes > self._limit.max_body_bytes:
+            raise too_large(f"The request has more than {self._seen_bytes - 1} bytes", self._limit.max_file_bytes)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] != "http.response.body" or message.get("more_body") or self._ended:
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                await self._drain()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _drain(self) -> None:
+        stop_at_bytes = self._seen_bytes + DRAIN_BYTES
+        while not self._ended and self._seen_bytes < stop_at_bytes:
+            self._note(await self._receive())
+
+    def _note(self, message: Message) -> None:
+        self._seen_bytes += len(message.get("body", b""))
+        self._ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
