@@ -1,4 +1,4 @@
-"""The page at `/` and its two files, read once."""
+"""The page at `/` and its files, read once."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ FILES = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 

@@ -1,1 +1,1 @@
-"""The page at `/`: three static files, no build step, nothing fetched from elsewhere."""
+"""The page at `/`: static files, no build step, nothing fetched from elsewhere."""

@@ -1,0 +1,306 @@
+// The page at /: choose or drop a file, send it to this server's own API, show the words.
+
+const byId = (id) => document.getElementById(id);
+const sections = { work: byId("work"), problem: byId("problem"), result: byId("result") };
+const player = byId("player");
+const transcript = byId("transcript");
+
+const SURE = [0.4, 0.65, 0.85]; // below the first: a guess; from the last on: sure
+
+let file = null; // what was chosen last
+let request = null; // the upload in flight
+let words = []; // {start, end, element}, in order of time
+let current = -1; // index of the word being played
+
+// ---- choosing a file
+
+byId("file").addEventListener("change", (event) => {
+  if (event.target.files.length) transcribe(event.target.files[0]);
+  event.target.value = ""; // so that the same file can be chosen again
+});
+
+// The whole window takes a dropped file: a near miss must not make the browser leave the page.
+window.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  byId("drop").classList.add("over");
+});
+window.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) byId("drop").classList.remove("over");
+});
+window.addEventListener("drop", (event) => {
+  event.preventDefault();
+  byId("drop").classList.remove("over");
+  if (event.dataTransfer.files.length) transcribe(event.dataTransfer.files[0]);
+});
+
+byId("cancel").addEventListener("click", () => request?.abort());
+
+// ---- from file to words
+
+async function transcribe(chosen) {
+  request?.abort();
+  file = chosen;
+  player.pause();
+  show("work");
+  try {
+    const answer = await send(chosen, "verbose_json", whileWorking);
+    if (file === chosen) showResult(chosen, JSON.parse(answer));
+  } catch (error) {
+    if (file === chosen) error.cancelled ? show(null) : showProblem(error);
+  }
+}
+
+// Send the file; resolves to the answer's body. XMLHttpRequest, because fetch cannot tell how much has been uploaded.
+function send(chosen, format, progress) {
+  const form = new FormData();
+  form.append("model", "default");
+  form.append("response_format", format);
+  if (format === "verbose_json") {
+    form.append("timestamp_granularities[]", "word");
+    form.append("timestamp_granularities[]", "segment");
+  }
+  form.append("file", chosen, "audio"); // its name is nobody's business
+  return new Promise((resolve, reject) => {
+    const xhr = new XMLHttpRequest();
+    request = xhr;
+    const finish = progress ? progress(xhr, chosen) : () => {};
+    xhr.addEventListener("loadend", finish);
+    xhr.addEventListener("load", () => (xhr.status === 200 ? resolve(xhr.responseText) : reject(problemOf(xhr))));
+    xhr.addEventListener("error", () => reject(new Error("The server cannot be reached. Is it still running?")));
+    xhr.addEventListener("abort", () => reject(Object.assign(new Error("cancelled"), { cancelled: true })));
+    xhr.open("POST", "v1/audio/transcriptions");
+    xhr.send(form);
+  });
+}
+
+// Says what is going on: first the share uploaded, then the seconds since. Returns what ends it.
+function whileWorking(xhr, chosen) {
+  const bar = byId("bar");
+  const say = (text) => (byId("work-text").textContent = text);
+  bar.value = 0;
+  say(`Uploading ${chosen.name} …`);
+  xhr.upload.addEventListener("progress", (event) => {
+    if (event.lengthComputable) bar.value = event.loaded / event.total;
+  });
+  let timer = 0;
+  xhr.upload.addEventListener("load", () => {
+    const began = Date.now();
+    bar.removeAttribute("value"); // how long the model takes is not known: the bar only shows that it works
+    say("Listening …");
+    timer = setInterval(() => say(`Listening … ${Math.round((Date.now() - began) / 1000)} s`), 1000);
+  });
+  return () => clearInterval(timer);
+}
+
+function problemOf(xhr) {
+  const error = new Error(`The server answered with status ${xhr.status}.`);
+  error.requestId = xhr.getResponseHeader("x-request-id");
+  try {
+    error.message = JSON.parse(xhr.responseText).error.message;
+  } catch {
+    // Not one of our answers (a proxy's, say): the status has to do.
+  }
+  return error;
+}
+
+// ---- showing
+
+function show(name) {
+  for (const [key, section] of Object.entries(sections)) section.hidden = key !== name;
+  byId("drop").classList.toggle("compact", name !== null);
+}
+
+function showProblem(error) {
+  byId("problem-text").textContent = error.message;
+  byId("problem-id").textContent = error.requestId ? `Request ${error.requestId}` : "";
+  show("problem");
+}
+
+function showResult(chosen, answer) {
+  byId("name").textContent = chosen.name;
+  byId("facts").textContent = `${clock(answer.duration)} of audio, ${answer.words.length} words`;
+  URL.revokeObjectURL(player.src);
+  player.src = URL.createObjectURL(chosen);
+  byId("unplayable").hidden = true;
+  player.hidden = false;
+  showWords(answer);
+  show("result");
+}
+
+function showWords(answer) {
+  transcript.replaceChildren();
+  transcript.classList.toggle("nothing", !answer.words.length);
+  words = [];
+  current = -1;
+  if (!answer.words.length) transcript.textContent = "No speech was heard.";
+  let next = 0;
+  for (const segment of answer.segments) {
+    const line = document.createElement("p");
+    for (; next < answer.words.length && answer.words[next].start < segment.end; next++) {
+      line.append(wordElement(answer.words[next]), " ");
+    }
+    if (line.firstChild) transcript.append(line);
+  }
+  if (words.length) words[0].element.tabIndex = 0;
+}
+
+function wordElement(word) {
+  const element = document.createElement("span");
+  element.className = "word";
+  element.textContent = word.word;
+  element.tabIndex = -1;
+  element.setAttribute("role", "button");
+  element.dataset.index = words.length;
+  element.dataset.level = SURE.filter((least) => word.confidence >= least).length;
+  element.dataset.tip = `${seconds(word.start)} – ${seconds(word.end)} · ${Math.round(100 * word.confidence)} % sure`;
+  words.push({ start: word.start, end: word.end, element });
+  return element;
+}
+
+const clock = (time) => `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, "0")} min`;
+const seconds = (time) => `${time.toFixed(2)} s`;
+
+// ---- hearing a word, by mouse and by keyboard
+
+transcript.addEventListener("click", (event) => {
+  const word = wordAt(event.target);
+  if (word) hear(word);
+});
+
+transcript.addEventListener("keydown", (event) => {
+  const word = wordAt(event.target);
+  if (!word) return;
+  const index = words.indexOf(word);
+  const target = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: words.length - 1 }[event.key];
+  if (event.key === "Enter" || event.key === " ") hear(word);
+  else if (target === undefined) return;
+  else if (words[target]) focusWord(words[target]);
+  event.preventDefault();
+});
+
+function focusWord(word) {
+  for (const other of transcript.querySelectorAll('[tabindex="0"]')) other.tabIndex = -1;
+  word.element.tabIndex = 0; // one word at a time is in the tab order
+  word.element.focus();
+}
+
+function hear(word) {
+  focusWord(word);
+  if (player.hidden) return;
+  player.currentTime = word.start;
+  player.play().catch(() => {}); // the player's own error event tells
+}
+
+const wordAt = (target) => words[target.closest?.(".word")?.dataset.index];
+
+player.addEventListener("error", () => {
+  if (!player.getAttribute("src")) return;
+  player.hidden = true;
+  byId("unplayable").hidden = false;
+});
+
+player.addEventListener("play", () => requestAnimationFrame(follow));
+player.addEventListener("seeked", mark);
+
+function follow() {
+  mark();
+  if (!player.paused) requestAnimationFrame(follow);
+}
+
+// Highlight the word that is being said; between words the last one stays.
+function mark() {
+  let low = 0;
+  let high = words.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (words[middle].start <= player.currentTime) low = middle + 1;
+    else high = middle;
+  }
+  if (low - 1 === current) return;
+  words[current]?.element.classList.remove("now");
+  current = low - 1;
+  words[current]?.element.classList.add("now");
+}
+
+// ---- a word's times, on hover and on focus
+
+const tip = document.createElement("div");
+tip.id = "tip";
+tip.setAttribute("role", "tooltip");
+tip.hidden = true;
+document.body.append(tip);
+
+function showTip(event) {
+  const word = wordAt(event.target);
+  tip.hidden = !word;
+  document.querySelector("[aria-describedby=tip]")?.removeAttribute("aria-describedby");
+  if (!word) return;
+  tip.textContent = word.element.dataset.tip;
+  word.element.setAttribute("aria-describedby", "tip");
+  const box = word.element.getBoundingClientRect();
+  const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
+  tip.style.left = `${window.scrollX + Math.max(8, left)}px`;
+  tip.style.top = `${window.scrollY + box.top - tip.offsetHeight - 4}px`;
+}
+
+const hideTip = () => (tip.hidden = true);
+
+transcript.addEventListener("mouseover", showTip);
+transcript.addEventListener("focusin", showTip);
+transcript.addEventListener("mouseleave", hideTip);
+transcript.addEventListener("focusout", hideTip);
+
+// ---- taking the transcript away
+
+byId("copy").addEventListener("click", async (event) => {
+  const button = event.currentTarget;
+  const text = [...transcript.querySelectorAll("p")].map((line) => line.textContent.trim()).join("\n");
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Not allowed"; // browsers let a page copy only over HTTPS or from this machine
+  }
+  setTimeout(() => (button.textContent = "Copy"), 1500);
+});
+
+for (const button of document.querySelectorAll("[data-format]")) {
+  button.addEventListener("click", async () => {
+    // Asked from the server, which cuts captions the same way for everyone and remembers the audio for a while.
+    const chosen = file;
+    button.disabled = true;
+    try {
+      const body = await send(chosen, button.dataset.format);
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([body], { type: "text/plain" }));
+      link.download = `${chosen.name.replace(/\.[^.]*$/, "")}.${button.dataset.suffix}`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    } catch (error) {
+      if (file === chosen && !error.cancelled) showProblem(error);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+// ---- is the server ready?
+
+async function watchServer() {
+  const state = byId("model");
+  let again = 2000;
+  try {
+    const response = await fetch("readyz");
+    const answer = await response.json();
+    state.className = response.ok ? "ready" : "";
+    state.textContent = response.ok ? answer.model : answer.error.message;
+    if (response.ok) again = 30_000;
+  } catch {
+    state.className = "failed";
+    state.textContent = "server not reachable";
+  }
+  setTimeout(watchServer, again);
+}
+
+byId("base").textContent = location.href.replace(/[?#].*$/, "").replace(/\/$/, "");
+watchServer();
