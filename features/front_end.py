@@ -54,12 +54,16 @@ class FrontEndConfig:
             raise FrontEndConfigError(f"front end kind is {self.kind!r}; it must be 'log_mel' or 'mfcc'")
         if not 0 < self.hop_ms <= self.window_ms:
             raise FrontEndConfigError(f"hop is {self.hop_ms} ms; it must lie in (0, window = {self.window_ms} ms]")
+        if self.hop_samples < 1:
+            raise FrontEndConfigError(f"hop is {self.hop_ms} ms; it must be at least one sample")
         if self.window_samples > self.n_fft:
             raise FrontEndConfigError(f"window is {self.window_samples} samples; n_fft allows at most {self.n_fft}")
         if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
             raise FrontEndConfigError(
                 f"mel band is {self.f_min_hz}..{self.f_max_hz} Hz; it must lie in 0..{self.sample_rate_hz / 2} Hz"
             )
+        if self.n_mels < 1:
+            raise FrontEndConfigError(f"n_mels is {self.n_mels}; it must be at least 1")
         if not 1 <= self.n_mfcc <= self.n_mels and self.kind == "mfcc":
             raise FrontEndConfigError(f"n_mfcc is {self.n_mfcc}; it must lie in 1..n_mels = {self.n_mels}")
         if not self.power_floor > 0:
