@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from model.errors import OptionError
+
 
 @dataclass(frozen=True)
 class LSTMStep:
@@ -74,7 +76,13 @@ class LSTMCell(nn.Module):
 
     @classmethod
     def from_torch(cls, lstm: nn.LSTM) -> "LSTMCell":
-        """The cell with the weights of a one-layer, one-direction `torch.nn.LSTM`."""
+        """The cell with the weights of a one-layer, one-direction `torch.nn.LSTM`.
+
+        Raises:
+            OptionError: the LSTM has more layers or directions, no biases, or a projection.
+        """
+        if lstm.num_layers != 1 or lstm.bidirectional or not lstm.bias or lstm.proj_size:
+            raise OptionError(f"{lstm} is not one cell; it must have one layer, one direction, biases, no projection")
         cell = cls(lstm.input_size, lstm.hidden_size)
         weights = lstm.state_dict()
         weights_4HX = torch.cat([weights["weight_ih_l0"], weights["weight_hh_l0"]], dim=1)
@@ -95,10 +103,13 @@ class BidirectionalLSTM(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
+        self.hidden_size = hidden_size
         self.forward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
         self.backward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
 
-    def forward(self, x_BTD: Float[Tensor, "B T D"], flip_BT: Int[Tensor, "B T"]) -> Float[Tensor, "B T 2*H"]:
+    def forward(
+        self, x_BTD: Float[Tensor, "B T D"], flip_BT: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T {2*self.hidden_size}"]:
         """Run both directions.
 
         Args:
