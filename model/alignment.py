@@ -5,8 +5,9 @@ last from its first unit's first frame to the end of its last unit's last frame.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from jaxtyping import Float
@@ -57,13 +58,11 @@ def build_segments(
         config: where segments end.
     """
     config = config or SegmentConfig()
-    spelled = _split_words(units, tokenizer)
-    groups: list[list[list[DecodedUnit]]] = []
-    for word in spelled:
-        start_s = word[0].first_frame * frame_s
+    groups: list[list[_SpelledWord]] = []
+    for word in _split_words(units, tokenizer):
         if groups:
-            pause_s = start_s - (groups[-1][-1][-1].last_frame + 1) * frame_s
-            length_s = (word[-1].last_frame + 1 - groups[-1][0][0].first_frame) * frame_s
+            pause_s = (word.first_frame - groups[-1][-1].end_frame) * frame_s
+            length_s = (word.end_frame - groups[-1][0].first_frame) * frame_s
             if pause_s < config.pause_s and length_s <= config.longest_s:
                 groups[-1].append(word)
                 continue
@@ -72,37 +71,53 @@ def build_segments(
     return tuple(_segment(index, group, blank_S, tokenizer, frame_s, duration_s) for index, group in enumerate(groups))
 
 
-def _split_words(units: Sequence[DecodedUnit], tokenizer: CharacterTokenizer) -> list[list[DecodedUnit]]:
-    words: list[list[DecodedUnit]] = [[]]
-    for unit in units:
-        if tokenizer.decode([unit.id]) == WORD_BOUNDARY:
-            words.append([])
+@dataclass(frozen=True)
+class _SpelledWord:
+    """A word's units, and the space before it; None before the first word."""
+
+    units: tuple[DecodedUnit, ...]
+    boundary: DecodedUnit | None
+
+    @property
+    def first_frame(self) -> int:
+        return self.units[0].first_frame
+
+    @property
+    def end_frame(self) -> int:
+        """The frame after the word."""
+        return self.units[-1].last_frame + 1
+
+
+def _split_words(units: Sequence[DecodedUnit], tokenizer: CharacterTokenizer) -> Iterator[_SpelledWord]:
+    boundary: DecodedUnit | None = None
+    for is_boundary, run in groupby(units, lambda unit: tokenizer.decode([unit.id]) == WORD_BOUNDARY):
+        if is_boundary:
+            *_, boundary = run
         else:
-            words[-1].append(unit)
-    return [word for word in words if word]
+            yield _SpelledWord(tuple(run), boundary)
 
 
 def _segment(
     index: int,
-    group: list[list[DecodedUnit]],
+    group: list[_SpelledWord],
     blank_S: torch.Tensor,
     tokenizer: CharacterTokenizer,
     frame_s: float,
     duration_s: float,
 ) -> Segment:
+    def time_s(frame: int) -> float:
+        return min(frame * frame_s, duration_s)
+
     words: list[Word] = []
     tokens: list[Token] = []
-    for units in group:
-        if tokens:
-            boundary = tokenizer.encode(WORD_BOUNDARY)[0]
-            tokens.append(Token(WORD_BOUNDARY, boundary, units[0].first_frame * frame_s, 0.0))
-        for unit in units:
-            tokens.append(Token(tokenizer.decode([unit.id]), unit.id, unit.first_frame * frame_s, unit.logprob))
-        confidence = math.exp(sum(unit.logprob for unit in units) / len(units))
-        start_s = min(units[0].first_frame * frame_s, duration_s)
-        end_s = min((units[-1].last_frame + 1) * frame_s, duration_s)
-        words.append(Word(tokenizer.decode([unit.id for unit in units]), start_s, end_s, confidence))
-    frames = blank_S[group[0][0].first_frame : group[-1][-1].last_frame + 1]
+    for word in group:
+        text = tokenizer.decode([unit.id for unit in word.units])
+        confidence = math.exp(sum(unit.logprob for unit in word.units) / len(word.units))
+        words.append(Word(text, time_s(word.first_frame), time_s(word.end_frame), confidence))
+        boundary = [word.boundary] if word.boundary and tokens else []
+        for unit in (*boundary, *word.units):
+            tokens.append(Token(tokenizer.decode([unit.id]), unit.id, time_s(unit.first_frame), unit.logprob))
+    frames = blank_S[group[0].first_frame : group[-1].end_frame]
     return Segment(
         id=index,
         start_s=words[0].start_s,

@@ -31,7 +31,7 @@ class Token:
         text: the unit as text; a word boundary is a space.
         id: its index in the tokenizer's vocabulary, 1..V-1 (0 is the CTC blank and never stands here).
         start_s: time of the unit's first frame, seconds.
-        logprob: natural logarithm of the unit's mean posterior over its frames, at most 0.
+        logprob: mean natural-log posterior over the unit's frames, at most 0.
     """
 
     text: str
