@@ -57,11 +57,19 @@ def plan_windows(n_samples: int, sample_rate_hz: int, samples_per_frame: int, co
         sample_rate_hz: its rate.
         samples_per_frame: samples from one output frame to the next; every inner edge lies on a multiple of it.
         config: the cut.
+
+    Raises:
+        OptionError: the audio does not fit, and the windows have no output frame beside their context.
     """
     if n_samples <= config.window_s * sample_rate_hz:
         return [Window(0, n_samples, 0, None)] if n_samples else []
     context_frames = math.ceil(config.context_s * sample_rate_hz / samples_per_frame)
     window_frames = math.floor(config.window_s * sample_rate_hz / samples_per_frame)
+    if window_frames <= 2 * context_frames:
+        raise OptionError(
+            f"a window of {config.window_s} s is {window_frames} output frames, "
+            f"of which 2 × {context_frames} are context; at least one must be left"
+        )
     total_frames = math.ceil(n_samples / samples_per_frame)
     n_windows = math.ceil(total_frames / (window_frames - 2 * context_frames))
     edges = [round(total_frames * index / n_windows) for index in range(n_windows + 1)]
