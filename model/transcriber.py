@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
+from features.audio import Waveform, decode_audio
+from features.errors import AudioParameterError, AudioTooLongError
 from model.acoustic_model import SUBSAMPLING
 from model.alignment import build_segments
 from model.checkpoint import Bundle, load_bundle
@@ -77,26 +78,40 @@ class Transcriber:
 
         Args:
             audio: the bytes of an audio file, a path to one, or samples already decoded to 16 kHz mono.
-            max_duration_s: the most seconds of audio accepted, enforced while decoding.
+            max_duration_s: the most seconds of audio accepted; enforced while decoding, so that it bounds memory too.
             progress: called with the share of the work done, 0..1, from the calling thread.
 
         Raises:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
             OSError: the path cannot be opened.
         """
-        waveform = audio if isinstance(audio, Waveform) else decode_audio(audio, max_duration_s=max_duration_s)
+        if not isinstance(audio, Waveform):
+            waveform = decode_audio(audio, max_duration_s=max_duration_s)
+        elif max_duration_s is None or audio.duration_s <= max_duration_s:
+            waveform = audio
+        else:
+            raise AudioTooLongError(
+                f"the audio lasts {audio.duration_s:g} s, more than the limit of {max_duration_s:g} s"
+            )
         log_probs_SV = self.log_probs(waveform, progress=progress)
         segments = build_segments(
             decode_greedy(log_probs_SV),
             log_probs_SV,
             self.bundle.tokenizer,
-            frame_s=self._samples_per_frame / SAMPLE_RATE_HZ,
+            frame_s=self._samples_per_frame / waveform.sample_rate_hz,
             duration_s=waveform.duration_s,
         )
         return Transcript(" ".join(segment.text for segment in segments), segments, waveform.duration_s)
 
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
-        """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms."""
+        """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms.
+
+        Raises:
+            features.errors.AudioParameterError: the waveform has another sample rate than the model.
+        """
+        rate_hz = self.bundle.front_end.config.sample_rate_hz
+        if waveform.sample_rate_hz != rate_hz:
+            raise AudioParameterError(f"the waveform has {waveform.sample_rate_hz} Hz; the model hears {rate_hz} Hz")
         windows = plan_windows(len(waveform.samples_N), waveform.sample_rate_hz, self._samples_per_frame, self.chunking)
         kept = [torch.zeros(0, self.bundle.tokenizer.vocabulary_size)]
         for index, window in enumerate(windows, 1):
@@ -107,7 +122,8 @@ class Transcriber:
 
     @torch.inference_mode()
     def _window_log_probs(self, waveform: Waveform, window: Window) -> Tensor:
-        samples_BN = torch.from_numpy(waveform.samples_N[window.first_sample : window.last_sample]).unsqueeze(0)
+        # A copy, because a caller's array may be read-only.
+        samples_BN = torch.tensor(waveform.samples_N[window.first_sample : window.last_sample]).unsqueeze(0)
         features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
         features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
         log_probs_BSV, _ = self.bundle.acoustic_model(features_BTF, lengths_B)
