@@ -7,6 +7,7 @@ Never pickle: loading a bundle runs no code of its maker. It is written under a 
 reader sees the old bundle or the new one, never half of one.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -17,20 +18,34 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from features.errors import CepstraError
 from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
-from model.errors import BundleFormatError, BundleHashError, BundleNotFoundError
+from model.errors import BundleError, BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
 from model.tokenizer import CharacterTokenizer
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+
+# What building the parts from another maker's files can raise: options that are missing, unknown, of the wrong type or
+# out of range, and weights of other names or shapes.
+_UNUSABLE_CONTENT = (
+    CepstraError,
+    SafetensorError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,14 @@ class Bundle:
     training: dict[str, Any] = field(default_factory=dict)
     created_at: int = field(default_factory=lambda: int(time.time()))
 
+    def __post_init__(self) -> None:
+        heard, expected = self.front_end.config.n_features, self.acoustic_model.config.n_features
+        if heard != expected:
+            raise OptionError(f"the front end gives {heard} feature bins; the acoustic model takes {expected}")
+        units, outputs = self.tokenizer.vocabulary_size, self.acoustic_model.config.vocabulary_size
+        if units != outputs:
+            raise OptionError(f"the tokenizer has {units} units with blank; the acoustic model gives {outputs}")
+
 
 def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision: bool = True) -> None:
     """Write a bundle directory atomically, replacing one that is there.
@@ -62,29 +85,32 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         half_precision: store the acoustic model's weights as float16, half the bytes; computation stays in float32.
 
     Raises:
-        OSError: the disk is full or not writable; what was there before is untouched.
+        OSError: the disk is full or not writable, or something other than a bundle is there; it stays untouched.
     """
-    target = Path(path)
+    target = Path(path).resolve()
+    if not _may_be_replaced(target):
+        raise FileExistsError(f"{target} is there and is not a bundle; choose another place or remove it")
     target.parent.mkdir(parents=True, exist_ok=True)
+    # Bytes in memory first: safetensors' own writing to a file does not raise OSError on a full disk.
+    weights = safetensors.torch.save(_weights(bundle, half_precision))
+    config = {
+        "format_version": FORMAT_VERSION,
+        "name": bundle.name,
+        "created_at": bundle.created_at,
+        "front_end": asdict(bundle.front_end.config),
+        "tokenizer": asdict(bundle.tokenizer),
+        "acoustic_model": asdict(bundle.acoustic_model.config),
+        "training": bundle.training,
+        "sha256": {WEIGHTS_FILE: hashlib.sha256(weights).hexdigest()},
+    }
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        save_file(_weights(bundle, half_precision), scratch / WEIGHTS_FILE)
-        config = {
-            "format_version": FORMAT_VERSION,
-            "name": bundle.name,
-            "created_at": bundle.created_at,
-            "front_end": asdict(bundle.front_end.config),
-            "tokenizer": asdict(bundle.tokenizer),
-            "acoustic_model": asdict(bundle.acoustic_model.config),
-            "training": bundle.training,
-            "sha256": {WEIGHTS_FILE: _sha256(scratch / WEIGHTS_FILE)},
-        }
+        (scratch / WEIGHTS_FILE).write_bytes(weights)
         (scratch / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         scratch.chmod(0o755)
-        _replace_directory(scratch, target)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        _put_in_place(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # after success: the bundle that was there before, or nothing
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -96,30 +122,41 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleHashError: a file is missing or differs from what was written.
     """
     directory = Path(path)
+    while True:
+        before = _identity(directory)
+        try:
+            return _load(directory)
+        except BundleError:
+            if _identity(directory) == before:
+                raise  # otherwise it was replaced meanwhile, and what was read belongs to two bundles: read again
+
+
+def _load(directory: Path) -> Bundle:
     config = _read_config(directory)
     try:
-        for name, expected in config["sha256"].items():
-            _check_hash(directory / name, expected)
+        files = {name: _read_checked(directory, name, expected) for name, expected in config["sha256"].items()}
         front_end = FrontEnd(FrontEndConfig(**config["front_end"]))
         tokenizer = CharacterTokenizer(**config["tokenizer"])
         acoustic_model = AcousticModel(AcousticModelConfig(**config["acoustic_model"]))
         cmvn = GlobalCMVN(front_end.config.n_features)
-        weights = {key: tensor.float() for key, tensor in load_file(directory / WEIGHTS_FILE).items()}
+        weights = {key: tensor.float() for key, tensor in safetensors.torch.load(files[WEIGHTS_FILE]).items()}
         cmvn.load_state_dict({k.removeprefix("cmvn."): v for k, v in weights.items() if k.startswith("cmvn.")})
         acoustic_model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("cmvn.")})
+        acoustic_model.eval().requires_grad_(False)
         name, created_at, training = config["name"], config["created_at"], config["training"]
-    except (KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise BundleFormatError(f"{directory} is not a bundle of format {FORMAT_VERSION}: {error}") from error
-    acoustic_model.eval().requires_grad_(False)
-    return Bundle(name, front_end, cmvn, acoustic_model, tokenizer, training, created_at)
+        return Bundle(name, front_end, cmvn, acoustic_model, tokenizer, training, created_at)
+    except BundleError:
+        raise
+    except _UNUSABLE_CONTENT as error:
+        raise BundleFormatError(f"{directory} is not a bundle of format {FORMAT_VERSION}: {error!r}") from error
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
     try:
         config = json.loads((directory / CONFIG_FILE).read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise BundleNotFoundError(f"no bundle at {directory}: {CONFIG_FILE} is missing there") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise BundleNotFoundError(f"no bundle at {directory}: {CONFIG_FILE} there: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise BundleFormatError(f"{directory / CONFIG_FILE} is not JSON: {error}") from error
     version = config.get("format_version") if isinstance(config, dict) else None
     if version != FORMAT_VERSION:
@@ -136,30 +173,64 @@ def _weights(bundle: Bundle, half_precision: bool) -> dict[str, Tensor]:
     return {key: tensor.contiguous().clone() for key, tensor in weights.items()}
 
 
-def _check_hash(file: Path, expected: str) -> None:
-    if not file.is_file():
-        raise BundleHashError(f"{file} is missing; the bundle's {CONFIG_FILE} lists it")
-    actual = _sha256(file)
+def _read_checked(directory: Path, name: str, expected: str) -> bytes:
+    """A file's content, read once, so that what was checked is what is used."""
+    if name != Path(name).name:
+        raise BundleFormatError(f"{directory / CONFIG_FILE} lists {name!r}; a bundle's files lie in its own directory")
+    try:
+        content = (directory / name).read_bytes()
+    except OSError as error:
+        raise BundleHashError(f"{directory / name} cannot be read, and the bundle's {CONFIG_FILE} lists it") from error
+    actual = hashlib.sha256(content).hexdigest()
     if actual != expected:
-        raise BundleHashError(f"{file} has SHA-256 {actual}; {CONFIG_FILE} promises {expected}: copy the bundle again")
+        raise BundleHashError(
+            f"{directory / name} has SHA-256 {actual}; {CONFIG_FILE} promises {expected}: copy the bundle again"
+        )
+    return content
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _may_be_replaced(target: Path) -> bool:
+    """Whether nothing is lost there: a bundle, an empty directory, or nothing at all."""
+    if (target / CONFIG_FILE).is_file() or not target.exists():
+        return True
+    return target.is_dir() and not any(target.iterdir())
 
 
-def _replace_directory(scratch: Path, target: Path) -> None:
-    """Rename `scratch` to `target`; a directory already there is moved aside first and removed last."""
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Another value once the directory was replaced; None where there is none."""
+    try:
+        status = directory.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _put_in_place(scratch: Path, target: Path) -> None:
+    """Rename `scratch` to `target`; what was there is then called `scratch`."""
     if not target.exists():
         scratch.rename(target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(aside / target.name)
+    if _exchange(scratch, target):
+        return
+    aside = scratch.with_name(scratch.name + ".old")
+    target.rename(aside)
     try:
         scratch.rename(target)
     except OSError:
-        (aside / target.name).rename(target)
+        aside.rename(target)
         raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    aside.rename(scratch)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; False where the system cannot.
+
+    Two renames would leave a moment, and after a kill between them all time, without a bundle. Python has no call for
+    Linux's RENAME_EXCHANGE.
+    """
+    at_fdcwd, rename_exchange = -100, 2  # <fcntl.h>, <linux/fs.h>
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except (OSError, TypeError, AttributeError):
+        return False
+    return bool(renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0)
