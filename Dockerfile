@@ -4,23 +4,21 @@
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /app
 ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 CEPSTRA_TORCH=cpu
-COPY LICENSE constraints.txt pyproject.toml ./
+COPY constraints.txt pyproject.toml ./
 COPY scripts scripts
 # Empty rooms stand in for ours, so that a change of our code does not install torch again.
-RUN mkdir -p features model training/recipes service/routes service/web \
- && touch cli.py README.md \
+RUN mkdir features model training service \
+ && touch cli.py README.md LICENSE \
  && scripts/setup
+COPY . /checkout
+# A checkout made under a strict umask would be unreadable for the image's user.
+RUN chmod -R a+rX /checkout
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin cepstra
 WORKDIR /app
-COPY --from=build /app /app
-COPY cli.py ./
-COPY features features
-COPY model model
-COPY training training
-COPY service service
-COPY bundles bundles
+COPY --from=build /app/.venv .venv
+COPY --from=build /checkout .
 # Nothing is written but to /tmp, so the root may be mounted read-only.
 ENV PATH=/app/.venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # Inside a container 127.0.0.1 is the container's own; who may reach the port is decided where it is published.
@@ -28,5 +26,5 @@ ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000
 USER cepstra
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+  CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["cepstra", "serve"]
