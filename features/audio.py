@@ -1,8 +1,9 @@
 """Audio files of any supported container become mono float32 samples at 16 kHz.
 
-The only file that knows a codec. soundfile (libsndfile) reads wav, flac, mp3 and ogg; PyAV (FFmpeg) reads webm,
-m4a/mp4 and aac, and what soundfile declines; soxr resamples. Everything runs block by block, so a limit on the
-duration is also a limit on memory.
+This is the only file that knows a codec: soundfile (libsndfile) reads wav and flac, PyAV (FFmpeg) reads mp3, ogg, webm,
+mp4 and aac, soxr resamples. Everything goes block by block, so that a limit on the duration is a limit on memory too.
+
+Letters in names: N samples in time, C channels.
 """
 
 import io
@@ -10,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import BinaryIO
 
 import av
@@ -17,6 +19,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from features.containers import Kind, inspect_container
 from features.errors import (
     AudioParameterError,
     AudioTooLongError,
@@ -26,11 +29,35 @@ from features.errors import (
     UnsupportedAudioError,
 )
 
-SAMPLE_RATE_HZ = 16_000
+SAMPLE_RATE_HZ = 16_000  # of every Waveform that is decoded here
 MIN_INPUT_RATE_HZ = 8_000
 MAX_INPUT_RATE_HZ = 192_000
 MAX_INPUT_CHANNELS = 8
-BLOCK_FRAMES = 65_536  # decoded at a time: 8 channels of float32 are 2 MiB
+BLOCK_FRAMES = 65_536  # decoded at a time by soundfile: 2 MiB for 8 channels
+
+# FFmpeg knows several hundred formats, playlists that open other files among them. It is told which one to use, never
+# asked to guess, and gets only these decoders.
+DEMUXERS: dict[Kind, str] = {
+    "wav": "wav",
+    "mp3": "mp3",
+    "ogg": "ogg",
+    "webm": "matroska",
+    "mp4": "mov",
+    "aac": "aac",
+}
+LOSSY_DECODERS = {"aac", "mp2", "mp2float", "mp3", "mp3float", "libopus", "opus", "libvorbis", "vorbis"}
+LOSSLESS_DECODERS = {"alac", "flac", "pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le"}
+DECODERS = LOSSY_DECODERS | LOSSLESS_DECODERS | {"pcm_alaw", "pcm_mulaw", "pcm_s16be", "pcm_s24be"}
+AV_OPTIONS = {
+    "codec_whitelist": ",".join(sorted(DECODERS)),
+    "protocol_whitelist": "none",  # no file and no address that the upload names is ever opened
+    # An edit list can name every sample many times over, and FFmpeg would write all of that down in memory. Without
+    # expanding it, the start of the audio is still found.
+    "advanced_editlist": "0",
+}
+
+LIBSNDFILE_UNKNOWN = (1, 4)  # SF_ERR_UNRECOGNISED_FORMAT, SF_ERR_UNSUPPORTED_ENCODING
+LIBSNDFILE_FRAMES_UNKNOWN = 2**63 - 1  # SF_COUNT_MAX
 
 
 @dataclass(frozen=True)
@@ -38,12 +65,26 @@ class Waveform:
     """Mono audio.
 
     Attributes:
-        samples_N: shape (N,), float32, C-contiguous, about -1..1.
-        sample_rate_hz: samples in a second.
+        samples_N: shape (N,), float32, C-contiguous, finite, about -1..1 (lossy codecs overshoot a little).
+        sample_rate_hz: samples per second.
+
+    Raises:
+        AudioParameterError: another shape or type, or a sample rate that is not positive.
+        NonFiniteAudioError: NaN or infinite samples.
     """
 
     samples_N: np.ndarray
     sample_rate_hz: int = SAMPLE_RATE_HZ
+
+    def __post_init__(self) -> None:
+        samples_N = self.samples_N
+        if samples_N.ndim != 1 or samples_N.dtype != np.float32 or not samples_N.flags.c_contiguous:
+            raise AudioParameterError(
+                f"samples of type {samples_N.dtype} and shape {samples_N.shape}; wanted contiguous float32 (N,)"
+            )
+        if self.sample_rate_hz <= 0:
+            raise AudioParameterError(f"sample rate {self.sample_rate_hz} Hz; it has to be positive")
+        _check_finite(samples_N, 0, self.sample_rate_hz)
 
     @property
     def duration_s(self) -> float:
@@ -52,89 +93,150 @@ class Waveform:
 
 
 def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: float | None = None) -> Waveform:
-    """Decode `source` (the bytes of an audio file, or a path to one) to mono float32 at 16 kHz.
+    """Decode an audio file to mono (the mean of its channels) float32 at 16 kHz.
 
-    Raises the family of `features.errors.AudioError`; a path that cannot be opened raises OSError.
+    Reads wav (8, 16, 24, 32-bit, float, µ-law, A-law), flac, mp3, ogg (vorbis, opus, flac), webm and mp4/m4a (their
+    first audio stream) and aac, 8 to 192 kHz, 1 to 8 channels. The kind is told by content, never by a file name.
+    What an encoder put before and after the sound is removed where the container records it (mp3 with a LAME header,
+    opus, vorbis, the start of m4a); bare aac keeps its 1024 samples of delay.
+
+    Args:
+        source: the bytes of the file, or a path to it.
+        max_duration_s: refuse audio that is longer; None for no limit. Checked while decoding, block by block, and
+            before it where a header already tells the length.
+
+    Raises:
+        EmptyAudioError: no bytes, or no samples.
+        UnsupportedAudioError: not audio, or a container or codec that is not read.
+        CorruptAudioError: truncated or damaged. `features.containers` says what cannot be seen.
+        NonFiniteAudioError: NaN or infinite samples.
+        AudioParameterError: sample rate, channel count or `max_duration_s` outside the supported range.
+        AudioTooLongError: longer than `max_duration_s`.
+        OSError: a path that cannot be opened or read, as `open` raises it (FileNotFoundError and so on).
     """
+    if max_duration_s is not None and not max_duration_s > 0:
+        raise AudioParameterError(f"max_duration_s is {max_duration_s}; it has to be positive, or None for no limit")
     with ExitStack() as stack:
-        file: BinaryIO = (
-            io.BytesIO(source) if isinstance(source, bytes) else stack.enter_context(open(source, "rb"))
-        )
-        head = file.read(4096)
-        file.seek(0)
-        if not head:
-            raise EmptyAudioError("the audio is empty: 0 bytes")
-        demuxer = _demuxer(head)
-        blocks = _blocks_by_av(file, demuxer) if demuxer else _blocks_by_soundfile(file)
-        mono_blocks = []
-        resampler = None
-        frames = 0
-        for rate_hz, block_NC in blocks:
-            if not np.isfinite(block_NC).all():
-                raise NonFiniteAudioError(f"NaN or infinite sample near {frames / rate_hz:.2f} s")
-            frames += len(block_NC)
-            if max_duration_s is not None and frames > max_duration_s * rate_hz:
-                raise AudioTooLongError(f"the audio is longer than the limit of {max_duration_s:g} s")
-            mono_N = block_NC.mean(axis=1, dtype=np.float32)
-            if rate_hz != SAMPLE_RATE_HZ:
-                resampler = resampler or soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
-                mono_N = resampler.resample_chunk(mono_N)
-            mono_blocks.append(mono_N)
-        if resampler is not None:
-            mono_blocks.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
-    samples_N = np.concatenate([np.zeros(0, np.float32), *mono_blocks])
+        if isinstance(source, bytes):
+            file: BinaryIO = io.BytesIO(source)
+        else:
+            file = stack.enter_context(open(source, "rb"))
+            if not file.seekable():  # a pipe
+                file = io.BytesIO(file.read())
+        container = inspect_container(file)
+        if container.kind in ("wav", "flac") and not container.open_ended:
+            blocks = _blocks_by_soundfile(file, container.kind, max_duration_s)
+        else:
+            blocks = _blocks_by_av(file, container.kind)
+        mono_parts = list(_resample(_mono(blocks, max_duration_s)))
+    samples_N = np.concatenate(mono_parts) if mono_parts else np.zeros(0, np.float32)
     if not len(samples_N):
-        raise EmptyAudioError("the audio holds no samples")
+        raise EmptyAudioError(f"the {container.kind} holds no samples")
     return Waveform(samples_N)
 
 
-def _demuxer(head: bytes) -> str | None:
-    if head[4:8] == b"ftyp":
-        return "mov"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "matroska"
-    if head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return "aac"
-    if head[:4] in (b"RIFF", b"RF64", b"fLaC", b"OggS") or head[:3] == b"ID3" or head[0] == 0xFF:
-        return None
-    raise UnsupportedAudioError("not an audio file of a supported kind")
+# What the steps below hand on: the sample rate with each block. In a block_NC every column is a channel.
+Blocks = Iterator[tuple[int, np.ndarray]]
+
+
+def _resample(blocks: Blocks) -> Iterator[np.ndarray]:
+    """Mono blocks at any rate → mono blocks at 16 kHz, low-pass filtered below 8 kHz first (soxr, "HQ")."""
+    stream, stream_rate_hz = None, SAMPLE_RATE_HZ
+    for rate_hz, mono_N in blocks:
+        if rate_hz != stream_rate_hz:  # at the start, and between the links of a chained ogg
+            if stream is not None:
+                yield stream.resample_chunk(mono_N[:0], last=True)
+            stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+            stream_rate_hz = rate_hz
+        yield mono_N if stream is None else stream.resample_chunk(mono_N)
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _mono(blocks: Blocks, max_duration_s: float | None) -> Blocks:
+    """Blocks of any number of channels → mono blocks; every limit on what is decoded is enforced here."""
+    duration_s = Fraction(0)  # exact: audio of just the length that is allowed has to pass
+    for rate_hz, block_NC in blocks:
+        _check_parameters(rate_hz, block_NC.shape[1])
+        _check_finite(block_NC, float(duration_s), rate_hz)
+        duration_s += Fraction(len(block_NC), rate_hz)
+        _check_duration(duration_s, max_duration_s)
+        yield rate_hz, block_NC.mean(axis=1)
 
 
 def _check_parameters(rate_hz: int, channels: int) -> None:
     if not MIN_INPUT_RATE_HZ <= rate_hz <= MAX_INPUT_RATE_HZ:
         raise AudioParameterError(
-            f"sample rate {rate_hz} Hz is outside {MIN_INPUT_RATE_HZ}..{MAX_INPUT_RATE_HZ} Hz"
+            f"the sample rate is {rate_hz} Hz; {MIN_INPUT_RATE_HZ} to {MAX_INPUT_RATE_HZ} Hz are supported"
         )
     if not 1 <= channels <= MAX_INPUT_CHANNELS:
-        raise AudioParameterError(f"{channels} channels are outside 1..{MAX_INPUT_CHANNELS}")
+        raise AudioParameterError(f"the audio has {channels} channels; 1 to {MAX_INPUT_CHANNELS} are supported")
+
+
+def _check_finite(block: np.ndarray, start_s: float, rate_hz: int) -> None:
+    finite = np.isfinite(block)
+    if not finite.all():
+        first_s = start_s + np.argwhere(~finite)[0][0] / rate_hz
+        raise NonFiniteAudioError(f"the sample at {first_s:.3f} s is NaN or infinite; every sample has to be finite")
+
+
+def _check_duration(duration_s: Fraction, max_duration_s: float | None) -> None:
+    if max_duration_s is not None and duration_s > max_duration_s:
+        raise AudioTooLongError(f"the audio is longer than the limit of {max_duration_s:g} s; send it in parts")
 
 
 class _ForwardSoundFile(soundfile.SoundFile):
-    """soundfile seeks after every read, which makes mp3 and opus decode their pre-roll again; this one only goes on."""
+    """soundfile's reader, but without its seek after every block and without its trust in the header's length."""
 
     def seekable(self) -> bool:
         return False
 
 
-def _blocks_by_soundfile(file: BinaryIO) -> Iterator[tuple[int, np.ndarray]]:
+def _blocks_by_soundfile(file: BinaryIO, kind: Kind, max_duration_s: float | None) -> Blocks:
+    file.seek(0)
     try:
-        with _ForwardSoundFile(file) as sound:
-            _check_parameters(sound.samplerate, sound.channels)
-            while len(block_NC := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-                yield sound.samplerate, block_NC
+        sound = _ForwardSoundFile(file)
     except soundfile.LibsndfileError as error:
-        raise CorruptAudioError(f"the audio cannot be decoded: {error}") from error
+        if error.code in LIBSNDFILE_UNKNOWN:
+            raise UnsupportedAudioError(f"the {kind} has an encoding that is not read: {error}") from error
+        raise CorruptAudioError(f"the {kind} has a damaged header: {error}") from error
+    with sound:
+        rate_hz, claimed_frames, frames = sound.samplerate, sound.frames, 0
+        _check_parameters(rate_hz, sound.channels)
+        length_is_known = claimed_frames < LIBSNDFILE_FRAMES_UNKNOWN
+        if length_is_known:
+            _check_duration(Fraction(claimed_frames, rate_hz), max_duration_s)
+        try:
+            while len(block_NC := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                frames += len(block_NC)
+                yield rate_hz, block_NC
+        except soundfile.LibsndfileError as error:
+            raise CorruptAudioError(f"the {kind} is damaged after {frames / rate_hz:.2f} s: {error}") from error
+    if length_is_known and frames < claimed_frames:
+        raise CorruptAudioError(f"the {kind} is truncated: {frames} of {claimed_frames} samples a channel are there")
 
 
-def _blocks_by_av(file: BinaryIO, demuxer: str) -> Iterator[tuple[int, np.ndarray]]:
+def _blocks_by_av(file: BinaryIO, kind: Kind) -> Blocks:
+    file.seek(0)
     try:
-        with av.open(file, format=demuxer) as container:
+        with av.open(file, "r", format=DEMUXERS[kind], options=AV_OPTIONS, metadata_errors="ignore") as container:
             if not container.streams.audio:
-                raise UnsupportedAudioError("the container holds no audio stream")
-            to_float = av.AudioResampler(format="fltp")
-            for frame in container.decode(container.streams.audio[0]):
-                _check_parameters(frame.sample_rate, frame.layout.nb_channels)
-                for converted in to_float.resample(frame):
-                    yield converted.sample_rate, converted.to_ndarray().T
+                raise UnsupportedAudioError(f"the {kind} has no audio stream")
+            stream = container.streams.audio[0]
+            if stream.codec_context is None or stream.codec_context.name not in DECODERS:
+                raise UnsupportedAudioError(f"the {kind} has a codec that is not read: {stream.codec_context}")
+            for frame in container.decode(stream):
+                yield frame.sample_rate, _to_float(frame)
     except av.FFmpegError as error:
-        raise CorruptAudioError(f"the audio cannot be decoded: {error}") from error
+        raise CorruptAudioError(f"the {kind} is damaged: {error.strerror}") from error
+
+
+def _to_float(frame: av.AudioFrame) -> np.ndarray:
+    """Samples of a decoded frame in any of FFmpeg's formats as float32, shape (N, C), full scale at ±1."""
+    samples = frame.to_ndarray()
+    samples_NC = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    if samples_NC.dtype.kind == "f":
+        return samples_NC.astype(np.float32)
+    full_scale = 1 << 8 * samples_NC.dtype.itemsize - 1
+    zero = full_scale if samples_NC.dtype.kind == "u" else 0
+    return (samples_NC.astype(np.float32) - np.float32(zero)) / np.float32(full_scale)

@@ -1,0 +1,332 @@
+"""What an audio file is, and whether all of it is there: read from its bytes alone, without a codec.
+
+Decoders are lenient: many of them turn half a recording into half a transcript and say nothing. So the structure
+that each container promises is checked first. What no container tells, nobody can see:
+
+* mp3 without a Xing/Info header, and ADTS aac, cut exactly between two frames;
+* fragmented mp4, and live webm (sizes unknown), cut exactly between two top-level boxes or elements;
+* wav written to a pipe (data size 0, or 2 GiB and more): it has no end but the end of the file;
+* changed bits inside mp3, aac and webm frames, which carry no checksum. Ogg and flac do, and theirs are checked.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from features.errors import CorruptAudioError, EmptyAudioError, UnsupportedAudioError
+
+Kind = Literal["wav", "flac", "mp3", "ogg", "webm", "mp4", "aac"]
+
+
+@dataclass(frozen=True)
+class Container:
+    """What `inspect_container` found.
+
+    Attributes:
+        kind: the container, by its content.
+        open_ended: a wav that was written to a pipe and does not know its own length.
+    """
+
+    kind: Kind
+    open_ended: bool = False
+
+
+def inspect_container(file: BinaryIO) -> Container:
+    """Name the container that `file` (seekable, opened for reading in binary mode) holds, and check its structure.
+
+    The name of the file plays no part. The position of `file` afterwards is undefined.
+
+    Raises:
+        EmptyAudioError: no bytes.
+        UnsupportedAudioError: not one of the containers above.
+        CorruptAudioError: the file breaks off, or its structure is damaged.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        raise EmptyAudioError("the audio is empty: it has 0 bytes; send a recording")
+    start = _after_id3(file, 0)
+    magic = _read(file, start, 12)
+    if magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] == b"WAVE":
+        return Container("wav", open_ended=_wav_is_open_ended(file, size))
+    if magic[:4] == b"fLaC":
+        return Container("flac")  # its decoder knows the number of samples and a checksum of each frame
+    if magic[:4] == b"OggS":
+        _check_ogg(file, start, size)
+        return Container("ogg")
+    if magic[:4] == b"\x1aE\xdf\xa3":
+        _check_webm(file, size)
+        return Container("webm")
+    if magic[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+        _check_mp4(file, size)
+        return Container("mp4")
+    if _adts_frame_bytes(magic):
+        _check_adts(file, start, size)
+        return Container("aac")
+    if _is_mp3(file, start, size):
+        _check_mp3(file, start, size)
+        return Container("mp3")
+    raise UnsupportedAudioError(
+        f"not audio that can be read (it begins with {magic[:8]!r}); send wav, flac, mp3, ogg, opus, webm, m4a or aac"
+    )
+
+
+def _read(file: BinaryIO, offset: int, count: int) -> bytes:
+    file.seek(offset)
+    return file.read(count)
+
+
+def _broken(kind: str, offset: int, what: str) -> CorruptAudioError:
+    return CorruptAudioError(f"{kind} is truncated or damaged at byte {offset}: {what}; send the whole file")
+
+
+def _after_id3(file: BinaryIO, offset: int) -> int:
+    """The offset behind an ID3v2 tag that begins at `offset`, or `offset` if none does."""
+    header = _read(file, offset, 10)
+    if header[:3] != b"ID3" or len(header) < 10:
+        return offset
+    body_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
+    footer_bytes = 10 if header[5] & 0x10 else 0
+    return offset + 10 + body_bytes + footer_bytes
+
+
+# --- wav: RIFF chunks ------------------------------------------------------------------------------------------------
+
+# Writers that cannot seek back leave a size that no file has: 0 (a recorder that was killed), 0xFFFFFFFF (FFmpeg),
+# 0x7FFFF000 (SoX), 0x80000000 (arecord).
+SMALLEST_PLACEHOLDER_BYTES = 0x7FFF_F000
+
+
+def _wav_is_open_ended(file: BinaryIO, size: int) -> bool:
+    order = ">" if _read(file, 0, 4) == b"RIFX" else "<"
+    riff_bytes: int = struct.unpack(order + "I", _read(file, 4, 4))[0]
+    offset = 12
+    data_bytes_64: int | None = None
+    while True:
+        header = _read(file, offset, 8)
+        if len(header) < 8:
+            raise _broken("wav", size, "the file ends before its data chunk")
+        name = header[:4]
+        chunk_bytes: int = struct.unpack(order + "I", header[4:])[0]
+        offset += 8
+        if name == b"data":
+            break
+        if name == b"ds64" and chunk_bytes >= 16 and len(sizes := _read(file, offset, 16)) == 16:
+            data_bytes_64 = struct.unpack(order + "8xQ", sizes)[0]
+        offset += chunk_bytes + chunk_bytes % 2
+    if chunk_bytes == 0xFFFF_FFFF and data_bytes_64 is not None:
+        chunk_bytes = data_bytes_64
+    present_bytes = size - offset
+    if present_bytes == 0:
+        if 0 < chunk_bytes < SMALLEST_PLACEHOLDER_BYTES:
+            raise _broken("wav", size, f"none of its {chunk_bytes} bytes of samples are there")
+        raise EmptyAudioError("the wav holds no samples: its data chunk is empty")
+    if chunk_bytes == 0:
+        if 8 + riff_bytes == size:  # a finished file whose remaining bytes are other chunks
+            raise EmptyAudioError("the wav holds no samples: its data chunk is empty")
+        return True
+    if chunk_bytes > present_bytes and chunk_bytes < SMALLEST_PLACEHOLDER_BYTES:
+        raise _broken("wav", size, f"{present_bytes} of {chunk_bytes} bytes of samples are there")
+    return chunk_bytes > present_bytes
+
+
+# --- ogg: pages (RFC 3533) -------------------------------------------------------------------------------------------
+
+OGG_PAGE_HEADER = struct.Struct("<4sBBqIIIB")
+OGG_END_OF_STREAM = 4
+BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _check_ogg(file: BinaryIO, offset: int, size: int) -> None:
+    """Every page whole and intact, none missing, every logical stream ended."""
+    next_page: dict[int, int] = {}  # serial number of a stream that has not ended → number of its next page
+    while offset < size:
+        header = _read(file, offset, OGG_PAGE_HEADER.size)
+        if header[:4] != b"OggS" and not next_page:
+            return  # something else (a tag) follows streams that are complete
+        if len(header) < OGG_PAGE_HEADER.size or header[:4] != b"OggS":
+            raise _broken("ogg", offset, "a page should begin here")
+        _, _, flags, _, serial, number, checksum, segments = OGG_PAGE_HEADER.unpack(header)
+        lacing = file.read(segments)
+        body = file.read(sum(lacing))
+        end = offset + len(header) + segments + sum(lacing)
+        if end > size:
+            raise _broken("ogg", size, f"the page that begins at byte {offset} is cut off")
+        if _ogg_checksum(header[:22] + bytes(4) + header[26:] + lacing + body) != checksum:
+            raise _broken("ogg", offset, "the page does not have the content that its checksum promises")
+        if number != next_page.get(serial, number):
+            raise _broken("ogg", offset, f"page {next_page[serial]} of a stream is missing")
+        next_page[serial] = number + 1
+        if flags & OGG_END_OF_STREAM:
+            del next_page[serial]
+        offset = end
+    if next_page:
+        raise _broken("ogg", size, "the page that ends the stream is missing")
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC-32: zlib's with bits in the opposite order, a register that starts at 0, no inversion at the end."""
+    mirrored = zlib.crc32(page.translate(BITS_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int.from_bytes(mirrored.to_bytes(4, "little").translate(BITS_REVERSED), "big")
+
+
+# --- webm: EBML elements (RFC 8794) ----------------------------------------------------------------------------------
+
+SEGMENT_ID, CLUSTER_ID = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
+
+
+def _check_webm(file: BinaryIO, size: int) -> None:
+    """Every element lies inside the file. Segments and clusters of unknown size (a live recording) are looked into."""
+    offset = 0
+    seen_segment = False
+    while offset < size:
+        head = _read(file, offset, 12)  # at most 4 bytes of identifier, 8 of size
+        id_bytes = _ebml_bytes(head, 0)
+        size_bytes = _ebml_bytes(head, id_bytes)
+        if not 1 <= id_bytes <= 4 or not size_bytes or len(head) < id_bytes + size_bytes:
+            raise _broken("webm", offset, "an element should begin here")
+        element = head[:id_bytes]
+        seen_segment = seen_segment or element == SEGMENT_ID
+        mask = (1 << 7 * size_bytes) - 1
+        body_bytes = int.from_bytes(head[id_bytes : id_bytes + size_bytes], "big") & mask
+        offset += id_bytes + size_bytes
+        if body_bytes != mask:  # all ones: unknown
+            offset += body_bytes
+        elif element not in (SEGMENT_ID, CLUSTER_ID):
+            raise _broken("webm", offset, "an element other than a segment or cluster has no size")
+    if offset > size or not seen_segment:
+        raise _broken("webm", size, "the last element is cut off")
+
+
+def _ebml_bytes(head: bytes, at: int) -> int:
+    """Length in bytes of the variable-size integer at `at`, told by the zeros it begins with; 0 if there is none."""
+    return 9 - head[at].bit_length() if at < len(head) and head[at] else 0
+
+
+# --- mp4: boxes (ISO/IEC 14496-12) -----------------------------------------------------------------------------------
+
+MP4_PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
+
+
+def _check_mp4(file: BinaryIO, size: int) -> None:
+    """Every box lies inside the box or file around it; the index is there and promises no more than the file can hold.
+
+    The last is a matter of memory: an index of a hundred bytes can claim four billion samples, and FFmpeg would
+    allocate an entry for each of them.
+    """
+    seen, samples = set(), 0
+    for kind, start in _mp4_boxes(file, 0, size):
+        seen.add(kind)
+        if kind == b"stsz" and len(body := _read(file, start, 12)) == 12:
+            sample_bytes, count = struct.unpack(">4xII", body)
+            samples += count * max(1, sample_bytes)
+        elif kind == b"trun" and len(body := _read(file, start, 8)) == 8:
+            samples += struct.unpack(">4xI", body)[0]
+        if samples > size:
+            raise _broken("mp4", start, f"its index claims {samples} bytes of samples in a file of {size}")
+    if b"moov" not in seen:
+        raise _broken("mp4", size, "the index (moov) is missing")
+
+
+def _mp4_boxes(file: BinaryIO, offset: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """All boxes from `offset` to `end`, parents before children: kind and offset of the body."""
+    while offset < end:
+        header = _read(file, offset, 16)
+        if min(end - offset, len(header)) < 8:
+            raise _broken("mp4", offset, "a box should begin here")
+        box_bytes, kind = struct.unpack(">I4s", header[:8])
+        header_bytes = 8
+        if box_bytes == 1 and len(header) == 16:
+            header_bytes, box_bytes = 16, struct.unpack(">Q", header[8:])[0]
+        elif box_bytes == 0:
+            box_bytes = end - offset
+        if box_bytes < header_bytes or offset + box_bytes > end:
+            raise _broken("mp4", offset, f"box {kind!r} of {box_bytes} bytes does not fit into what is left")
+        yield kind, offset + header_bytes
+        if kind in MP4_PARENTS:
+            yield from _mp4_boxes(file, offset + header_bytes, offset + box_bytes)
+        offset += box_bytes
+
+
+# --- aac and mp3: bare frames ----------------------------------------------------------------------------------------
+
+TAGS_AFTER_FRAMES = (b"TAG", b"APE", b"LYR", b"ID3")  # ID3v1, APEv2, Lyrics3, ID3v2
+
+# Bit rate in kbit/s by version (MPEG 1; MPEG 2 and 2.5), layer and index. Index 0 is "free", 15 is forbidden.
+MP3_KBIT = {
+    (1, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+MP3_RATE_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+
+
+def _adts_frame_bytes(header: bytes) -> int:
+    """Length of the ADTS frame that begins with `header` (at least 6 bytes), or 0 if none does."""
+    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
+        return 0
+    frame_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+    return frame_bytes if frame_bytes >= 7 else 0
+
+
+def _mp3_frame_bytes(header: bytes) -> int:
+    """Length of the MPEG audio frame of layer 2 or 3 that begins with `header` (at least 4 bytes), or 0."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return 0
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    kbit_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    # Layer 1 is left out on purpose: its sync word is also the byte order mark of UTF-16 text, and nobody sends it.
+    if version not in MP3_RATE_HZ or layer not in (2, 3) or kbit_index in (0, 15) or rate_index == 3:
+        return 0
+    kbit = MP3_KBIT[1 if version == 3 else 2, layer][kbit_index]
+    samples = 576 if version != 3 and layer == 3 else 1152
+    return samples // 8 * kbit * 1000 // MP3_RATE_HZ[version][rate_index] + padding
+
+
+def _is_mp3(file: BinaryIO, start: int, size: int) -> bool:
+    """One frame header is four bytes, too little to tell mp3 from chance: a second frame or the end has to follow."""
+    frame_bytes = _mp3_frame_bytes(_read(file, start, 4))
+    if not frame_bytes:
+        return False
+    following = _read(file, start + frame_bytes, 4)
+    return not following or bool(_mp3_frame_bytes(following)) or following[:3] in TAGS_AFTER_FRAMES
+
+
+def _check_adts(file: BinaryIO, offset: int, size: int) -> None:
+    while offset < size:
+        header = _read(file, offset, 6)
+        frame_bytes = _adts_frame_bytes(header)
+        if not frame_bytes and header[:3] in TAGS_AFTER_FRAMES:
+            return
+        if not frame_bytes or offset + frame_bytes > size:
+            raise _broken("aac", offset, "a whole frame should stand here")
+        offset += frame_bytes
+
+
+def _check_mp3(file: BinaryIO, offset: int, size: int) -> None:
+    """Frame follows frame to the end of the file, and there are as many as the Xing or Info header says."""
+    promised = _xing_frames(_read(file, offset, 48))
+    frames = 0
+    while offset < size:
+        header = _read(file, offset, 4)
+        frame_bytes = _mp3_frame_bytes(header)
+        if not frame_bytes and header[:3] in TAGS_AFTER_FRAMES:
+            break
+        if not frame_bytes or offset + frame_bytes > size:
+            raise _broken("mp3", offset, "a whole frame should stand here")
+        frames += 1
+        offset += frame_bytes
+    if promised is not None and frames - 1 < promised:  # the header itself sits in a frame that is not counted
+        raise _broken("mp3", size, f"{frames - 1} of {promised} frames are there")
+
+
+def _xing_frames(head: bytes) -> int | None:
+    """Number of frames by the Xing or Info header in the first frame, behind 9, 17 or 32 bytes of side information."""
+    for at in (4 + 9, 4 + 17, 4 + 32):
+        if head[at : at + 4] in (b"Xing", b"Info") and len(head) >= at + 12:
+            flags, frames = struct.unpack(">II", head[at + 4 : at + 12])
+            return int(frames) if flags & 1 else None
+    return None
