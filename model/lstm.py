@@ -83,9 +83,9 @@ class LSTMCell(nn.Module):
         """
         if lstm.num_layers != 1 or lstm.bidirectional or not lstm.bias or lstm.proj_size:
             raise OptionError(f"{lstm} is not one cell; it must have one layer, one direction, biases, no projection")
-        cell = cls(lstm.input_size, lstm.hidden_size)
         weights = lstm.state_dict()
         weights_4HX = torch.cat([weights["weight_ih_l0"], weights["weight_hh_l0"]], dim=1)
+        cell = cls(lstm.input_size, lstm.hidden_size).to(weights_4HX)  # the same device and precision
         biases_4H = weights["bias_ih_l0"] + weights["bias_hh_l0"]
         gates = [cell.input_gate, cell.forget_gate, cell.candidate, cell.output_gate]  # torch's order: i, f, g, o
         for gate, weight_HX, bias_H in zip(gates, weights_4HX.chunk(4), biases_4H.chunk(4), strict=True):
