@@ -1,0 +1,145 @@
+"""A row's answer does not depend on the rows beside it, nor on what stands in its padding."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from model.acoustic_model import AcousticModel, AcousticModelConfig, subsampled_length
+from model.errors import OptionError
+
+N_FEATURES = 20
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    lengths=st.lists(st.integers(1, 90), min_size=1, max_size=5),
+    garbage=st.sampled_from([0.0, 1e6, math.inf, math.nan]),
+    utterance_mean=st.booleans(),
+    extra_padding=st.integers(0, 9),
+)
+def test_an_utterance_gives_the_same_log_probs_alone_or_in_a_batch(
+    lengths: list[int], garbage: float, utterance_mean: bool, extra_padding: int
+) -> None:
+    model = small_model(utterance_mean=utterance_mean)
+    features_BTF = random_features(lengths, garbage, extra_padding)
+    batch_BSV, out_lengths_B = model(features_BTF, torch.tensor(lengths))
+    assert out_lengths_B.tolist() == [subsampled_length(length) for length in lengths]
+    for row, length in enumerate(lengths):
+        alone_BSV, alone_lengths_B = model(features_BTF[row : row + 1, :length], torch.tensor([length]))
+        assert alone_BSV.shape[1] == alone_lengths_B.item() == out_lengths_B[row]
+        assert_within(batch_BSV[row, : out_lengths_B[row]], alone_BSV[0], 1e-4)
+
+
+def test_the_same_at_the_size_that_is_trained() -> None:
+    torch.manual_seed(0)
+    config = AcousticModelConfig()
+    model = AcousticModel(config).eval()
+    lengths = [1, 120, 37, 119]
+    features_BTF = torch.randn(len(lengths), max(lengths), config.n_features)
+    with torch.inference_mode():
+        batch_BSV, out_lengths_B = model(features_BTF, torch.tensor(lengths))
+        for row, length in enumerate(lengths):
+            alone_BSV, _ = model(features_BTF[row : row + 1, :length], torch.tensor([length]))
+            assert_within(batch_BSV[row, : out_lengths_B[row]], alone_BSV[0], 1e-4)
+
+
+def test_probabilities_of_a_frame_sum_to_one() -> None:
+    log_probs_BSV, _ = small_model()(torch.randn(3, 50, N_FEATURES), torch.tensor([50, 1, 23]))
+    assert log_probs_BSV.dtype == torch.float32
+    torch.testing.assert_close(log_probs_BSV.exp().sum(-1), torch.ones(log_probs_BSV.shape[:2]), rtol=0, atol=1e-5)
+
+
+def test_padding_gets_no_gradient_and_gives_none() -> None:
+    """Not even NaN in the padding reaches the gradient of a weight."""
+    lengths, model = [30, 1, 17], small_model()
+    features_BTF = random_features(lengths, math.nan).requires_grad_()
+    log_probs_BSV, out_lengths_B = model(features_BTF, torch.tensor(lengths))
+    valid_BS = torch.arange(log_probs_BSV.shape[1]) < out_lengths_B.unsqueeze(1)
+    log_probs_BSV[valid_BS][:, 3].sum().backward()
+    gradient_BTF = features_BTF.grad
+    assert gradient_BTF is not None
+    for row, length in enumerate(lengths):
+        assert gradient_BTF[row, length:].count_nonzero() == 0
+    assert gradient_BTF[0, :30].abs().sum(-1).count_nonzero() == 30  # every valid frame counts
+    batch_gradients = {name: weight.grad for name, weight in model.named_parameters()}
+
+    model.zero_grad(set_to_none=True)
+    for row, length in enumerate(lengths):
+        alone_BSV, _ = model(features_BTF[row : row + 1, :length].detach(), torch.tensor([length]))
+        alone_BSV[0, :, 3].sum().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and batch_gradients[name] is not None
+        torch.testing.assert_close(batch_gradients[name], weight.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_row_without_frames_disturbs_no_other() -> None:
+    model = small_model()
+    features_BTF = random_features([20, 0], math.nan)
+    log_probs_BSV, out_lengths_B = model(features_BTF, torch.tensor([20, 0]))
+    assert out_lengths_B.tolist() == [5, 0]
+    assert_within(log_probs_BSV[:1], model(features_BTF[:1], torch.tensor([20]))[0], 1e-4)
+
+
+def test_the_utterance_mean_takes_the_channel_out() -> None:
+    """A constant added to each bin is what another microphone does to log-mel features."""
+    features_BTF, channel_F, lengths_B = torch.randn(1, 40, N_FEATURES), torch.randn(N_FEATURES), torch.tensor([40])
+    with_mean, without_mean = small_model(utterance_mean=True), small_model(utterance_mean=False)
+    assert_within(with_mean(features_BTF + channel_F, lengths_B)[0], with_mean(features_BTF, lengths_B)[0], 1e-4)
+    change = without_mean(features_BTF + channel_F, lengths_B)[0] - without_mean(features_BTF, lengths_B)[0]
+    assert change.abs().max() > 0.01
+
+
+def test_dropout_acts_in_training_only() -> None:
+    features_BTF, lengths_B = torch.randn(1, 20, N_FEATURES), torch.tensor([20])
+    model = small_model()
+    assert torch.equal(model(features_BTF, lengths_B)[0], model(features_BTF, lengths_B)[0])
+    model.train()
+    assert not torch.equal(model(features_BTF, lengths_B)[0], model(features_BTF, lengths_B)[0])
+
+
+@pytest.mark.parametrize("n_frames", [0, 1, 2, 3, 4, 5, 8, 9, 100])
+def test_four_feature_frames_are_one_output_frame_rounded_up(n_frames: int) -> None:
+    assert subsampled_length(n_frames) == math.ceil(n_frames / 4)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("n_features", 0),
+        ("channels", 0),
+        ("hidden_size", -1),
+        ("n_layers", 0),
+        ("vocabulary_size", 1),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+        ("dropout", math.nan),
+    ],
+)
+def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
+    with pytest.raises(OptionError, match=f"{option} is {value}"):
+        AcousticModelConfig(**{option: value})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def small_model(*, utterance_mean: bool = True) -> AcousticModel:
+    torch.manual_seed(0)
+    config = AcousticModelConfig(
+        N_FEATURES, vocabulary_size=7, channels=4, hidden_size=8, n_layers=2, utterance_mean=utterance_mean
+    )
+    return AcousticModel(config).eval()
+
+
+def random_features(lengths: list[int], garbage: float, extra_padding: int = 0) -> Tensor:
+    """Random frames with `garbage` beyond each row's length."""
+    torch.manual_seed(sum(lengths))
+    features_BTF = torch.full((len(lengths), max(lengths) + extra_padding, N_FEATURES), garbage)
+    for row, length in enumerate(lengths):
+        features_BTF[row, :length] = torch.randn(length, N_FEATURES)
+    return features_BTF
+
+
+def assert_within(actual: Tensor, expected: Tensor, limit: float) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=limit)
