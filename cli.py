@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from training.commands import data_app, evaluate, train
+
 app = typer.Typer(
     name="cepstra",
     help="Speech recognition on your own machine.",
@@ -15,6 +17,11 @@ app = typer.Typer(
 
 # The one that ships; equal to `service.settings.DEFAULT_BUNDLE`, which would take too long to import here.
 DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "cepstra-base"
+
+
+app.add_typer(data_app, name="data")
+app.command()(train)
+app.command()(evaluate)
 
 
 def _option(variable: str, help_: str, *, show_default: bool | str = True, min_: int | None = None) -> Any:

@@ -3,6 +3,7 @@
 Shape legend: B batch, N samples, T frames, F feature bins.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,7 @@ def change_speed(samples_N: np.ndarray, speed: float, sample_rate_hz: int) -> np
 
 
 def spec_augment(
-    features_BTF: Float[Tensor, "B T F"],
-    lengths_B: Int[Tensor, " B"],
-    config: AugmentConfig,
-    generator: torch.Generator,
+    features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"], config: AugmentConfig, seeds: Sequence[int]
 ) -> Float[Tensor, "B T F"]:
     """Set random bands of frequency and stretches of time to zero, the mean of normalised features.
 
@@ -66,28 +64,21 @@ def spec_augment(
         features_BTF: normalised features.
         lengths_B: valid frames.
         config: number and size of the masks.
-        generator: on the CPU; the only source of randomness.
+        seeds: one a row, the only source of randomness, so that a row's masks do not depend on its batch.
     """
-    n_rows, n_frames, n_bins = features_BTF.shape
-    lengths_B1 = lengths_B.cpu().float().unsqueeze(1)
-    most_bins = min(config.freq_mask_bins, n_bins)
-    bins_BFm = _masks(
-        torch.full((n_rows, 1), float(n_bins)),
-        torch.full((n_rows, 1), float(most_bins)),
-        n_bins,
-        config.freq_masks,
-        generator,
-    )
-    frames_BTm = _masks(lengths_B1, lengths_B1 * config.time_mask_share, n_frames, config.time_masks, generator)
-    masked_BTF = bins_BFm.unsqueeze(1) | frames_BTm.unsqueeze(2)
-    return features_BTF.masked_fill(masked_BTF.to(features_BTF.device), 0.0)
+    _, n_frames, n_bins = features_BTF.shape
+    masked = []
+    for length, seed in zip(lengths_B.tolist(), seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed)
+        bins_F = _masks(n_bins, n_bins, min(config.freq_mask_bins, n_bins), config.freq_masks, generator)
+        frames_T = _masks(n_frames, length, length * config.time_mask_share, config.time_masks, generator)
+        masked.append(bins_F.unsqueeze(0) | frames_T.unsqueeze(1))
+    return features_BTF.masked_fill(torch.stack(masked).to(features_BTF.device), 0.0)
 
 
-def _masks(extent_B1: Tensor, widest_B1: Tensor, size: int, count: int, generator: torch.Generator) -> Tensor:
-    """(B, size), true where one of `count` random stretches of at most `widest` within `extent` lies."""
-    shape = (len(extent_B1), count)
-    width_BK = (torch.rand(shape, generator=generator) * (widest_B1 + 1)).floor()
-    start_BK = (torch.rand(shape, generator=generator) * (extent_B1 - width_BK + 1).clamp_min(0)).floor()
+def _masks(size: int, extent: int, widest: float, count: int, generator: torch.Generator) -> Tensor:
+    """(size,), true where one of `count` random stretches of at most `widest` within the first `extent` lies."""
+    width_K1 = (torch.rand(count, 1, generator=generator) * (widest + 1)).floor()
+    start_K1 = (torch.rand(count, 1, generator=generator) * (extent - width_K1 + 1)).floor()
     position = torch.arange(size)
-    inside = (position >= start_BK.unsqueeze(-1)) & (position < (start_BK + width_BK).unsqueeze(-1))
-    return inside.any(1)
+    return ((position >= start_K1) & (position < start_K1 + width_K1)).any(0)

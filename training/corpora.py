@@ -77,7 +77,7 @@ def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike[str]
     scratch = target.with_name(f".{target.name}.tmp")
     base = target.parent.resolve()
     with scratch.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
         writer.writerow(["id", "path", "duration_s", "transcript", "speaker"])
         for utterance in utterances:
             audio = os.path.relpath(utterance.path.resolve(), base)
@@ -92,10 +92,11 @@ def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike[str]
     os.replace(scratch, target)
 
 
-def measure(utterances: Sequence[Utterance], progress: Callable[[int], None] | None = None) -> list[Utterance]:
+def measure(utterances: Sequence[Utterance], progress: Callable[[int, int], None] | None = None) -> list[Utterance]:
     """Decode every file once and return the utterances with their exact durations.
 
-    Files that cannot be read are named, left out and counted; see `reject`.
+    Files that cannot be read are named, left out and counted; see `reject`. `progress` is called with the files done
+    and the files in all.
     """
     measured, bad = [], []
     for done, utterance in enumerate(utterances, 1):
@@ -104,23 +105,22 @@ def measure(utterances: Sequence[Utterance], progress: Callable[[int], None] | N
         except (AudioError, OSError) as error:
             bad.append(f"{utterance.path}: {error}")
         if progress:
-            progress(done)
+            progress(done, len(utterances))
     reject("audio that cannot be read", bad, len(utterances))
     return measured
 
 
-def reject(what: str, named: Sequence[str], total: int) -> None:
+def reject(what: str, named: Sequence[str], total: int, *, most_share: float = MAX_REJECTED_SHARE) -> None:
     """Say which utterances are left out and why; refuse the corpus when they are too many.
 
     Raises:
-        CorpusError: more than `MAX_REJECTED_SHARE` of `total` are rejected.
+        CorpusError: more than `most_share` of `total` are rejected.
     """
     for name in named:
         log.warning("left out, %s: %s", what, name)
-    if len(named) > MAX_REJECTED_SHARE * total:
+    if len(named) > most_share * total:
         raise CorpusError(
-            f"{len(named)} of {total} utterances have {what}; at most {MAX_REJECTED_SHARE:.0%} are tolerated. "
-            f"First: {named[0]}"
+            f"{len(named)} of {total} utterances have {what}; at most {most_share:.0%} are tolerated. First: {named[0]}"
         )
 
 

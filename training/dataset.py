@@ -31,7 +31,7 @@ class Batch:
         targets_BU: unit indices, padded with 0.
         target_lengths_B: valid units of each row.
         ids: the utterances' ids.
-        seed: for the random augmentation of this batch.
+        seeds: for the random augmentation of each row.
         unreadable: `path: reason` of utterances that were planned but could not be read.
     """
 
@@ -40,7 +40,7 @@ class Batch:
     targets_BU: Tensor
     target_lengths_B: Tensor
     ids: tuple[str, ...]
-    seed: int
+    seeds: tuple[int, ...]
     unreadable: tuple[str, ...] = ()
 
     @property
@@ -56,7 +56,7 @@ class SpeechDataset(Dataset[Batch]):
         utterances: what the plans' indices refer to.
         targets: unit indices of each utterance.
         plans: the epoch's batches.
-        gain_db: random gain, drawn from the plan's seed.
+        gain_db: largest random gain in dB, either way.
         cache_dir: where decoded audio is kept as 16-bit samples (115 MB an hour), or None to decode every time.
     """
 
@@ -77,9 +77,9 @@ class SpeechDataset(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         plan = self._plans[index]
-        rng = np.random.default_rng(plan.seed)
         rows, kept, unreadable = [], [], []
         for item, speed in plan.items:
+            rng = np.random.default_rng([plan.seed, item])
             gain = 10 ** (rng.uniform(-self._gain_db, self._gain_db) / 20)
             try:
                 samples_N = self._samples(self._utterances[item].path)
@@ -101,7 +101,7 @@ class SpeechDataset(Dataset[Batch]):
             targets_BU,
             torch.tensor([len(self._targets[item]) for item in kept], dtype=torch.long),
             tuple(self._utterances[item].id for item in kept),
-            plan.seed,
+            tuple(plan.seed + item for item in kept),
             tuple(unreadable),
         )
 

@@ -13,11 +13,15 @@ class BatchPlan:
 
     Attributes:
         items: indices into the list of utterances, with the speed at which each is played.
-        seed: for the random augmentation of this batch.
+        seed: with an utterance's index, determines its random augmentation.
     """
 
     items: tuple[tuple[int, float], ...]
     seed: int
+
+    def shard(self, rank: int, processes: int) -> "BatchPlan":
+        """What one of several processes takes of the batch: every `processes`-th utterance, perhaps none."""
+        return BatchPlan(self.items[rank::processes], self.seed)
 
 
 def plan_epoch(

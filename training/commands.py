@@ -1,0 +1,168 @@
+"""`cepstra data`, `cepstra train` and `cepstra evaluate`: wiring only, with imports where a command needs them."""
+
+import json
+import logging
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from features.errors import CepstraError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from training.evaluate import Evaluation
+    from training.recipe import Recipe
+
+data_app = typer.Typer(help="Prepare corpora.", no_args_is_help=True)
+
+
+@contextmanager
+def clear_errors() -> "Iterator[None]":
+    """Turn our errors, and a missing extra, into one line on stderr and exit status 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        yield
+    except (CepstraError, OSError) as error:
+        typer.echo(f"cepstra: {error}", err=True)
+        raise typer.Exit(1) from error
+    except ModuleNotFoundError as error:
+        typer.echo(f"cepstra: {error}; training needs the extra: pip install 'cepstra[train]'", err=True)
+        raise typer.Exit(1) from error
+
+
+@data_app.command("prepare")
+def prepare(
+    source: Annotated[Path, typer.Argument(help="A LibriSpeech tree, a TSV manifest or a JSON-lines manifest.")],
+    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV).")],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep only COLUMN=VALUE; for a tree, subset=NAME. Repeat it to ask for several things."),
+    ] = None,
+) -> None:
+    """Read a corpus, decode every file once, and write a manifest with exact durations.
+
+    Files that cannot be read are named and left out; past 1 % of them the corpus is refused.
+    """
+    from training.corpora import measure, read_corpus, write_manifest
+
+    with clear_errors():
+        utterances = read_corpus(source, where=_conditions(where))
+        with progress_bar("reading") as advance:
+            measured = measure(utterances, progress=advance)
+        write_manifest(measured, output)
+        hours = sum(utterance.duration_s for utterance in measured) / 3600
+        speakers = len({utterance.speaker for utterance in measured})
+        typer.echo(f"{output}: {len(measured)} utterances, {hours:.2f} h, {speakers} speakers")
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe that comes with Cepstra, or a YAML file.")],
+    train: Annotated[
+        list[Path] | None, typer.Option(help="Training corpus instead of the recipe's; may be repeated.")
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(help="Dev corpus instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data instead of the recipe's.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/<recipe name>")] = None,
+    warm_start: Annotated[Path | None, typer.Option(help="Begin from this bundle's weights.")] = None,
+    accelerator: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes on this machine that share every batch.")] = 1,
+) -> None:
+    """Train a recipe to its end; a run that was stopped, or killed, goes on where it was."""
+    with clear_errors():
+        from training.recipe import load_recipe
+        from training.trainer import train as run
+
+        loaded = _override(load_recipe(recipe), train, dev, epochs)
+        bundle = run(
+            loaded,
+            out or Path("runs") / loaded.name,
+            warm_start=warm_start,
+            accelerator=accelerator,
+            devices=devices,
+        )
+        typer.echo(str(bundle))
+
+
+def evaluate(
+    manifest: Annotated[Path, typer.Option(help="The corpus: TSV or JSON-lines manifest, or a LibriSpeech tree.")],
+    bundle: Annotated[Path | None, typer.Option(envvar="CEPSTRA_BUNDLE", help="Directory of the model bundle.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `data prepare`.")] = None,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Decode greedily, without a language model.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
+) -> None:
+    """Word and character error rate of a bundle on a corpus, through the same path that serves."""
+    with clear_errors():
+        from model.transcriber import Transcriber
+        from training.corpora import read_corpus
+        from training.evaluate import evaluate as run
+
+        del greedy  # bundles carry no language model yet, so every decoding is greedy
+        utterances = read_corpus(manifest, where=_conditions(where))
+        transcriber = Transcriber.from_bundle(bundle or default_bundle())
+        with progress_bar("transcribing") as advance:
+            result = run(transcriber, utterances, limit=limit, progress=advance)
+        _print_table(transcriber.name, result)
+        if json_out is not None:
+            json_out.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+
+
+@contextmanager
+def progress_bar(what: str) -> "Iterator[Callable[[int, int], None]]":
+    """A bar on stderr, where that is a terminal; yields a function of units done and units in all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def default_bundle() -> Path:
+    """The bundle that comes with Cepstra."""
+    return Path(__file__).resolve().parent.parent / "bundles" / "cepstra-base"
+
+
+def _override(recipe: "Recipe", train: list[Path] | None, dev: Path | None, epochs: int | None) -> "Recipe":
+    from dataclasses import replace
+
+    data, optimizer = recipe.data, recipe.optimizer
+    if train:
+        data = replace(data, train=tuple(str(path) for path in train))
+    if dev is not None:
+        data = replace(data, dev=str(dev))
+    if epochs is not None:
+        optimizer = replace(optimizer, epochs=epochs)
+    return replace(recipe, data=data, optimizer=optimizer)
+
+
+def _conditions(where: list[str] | None) -> dict[str, str]:
+    conditions = {}
+    for condition in where or []:
+        column, equals, value = condition.partition("=")
+        if not equals or not column:
+            raise typer.BadParameter(f"{condition!r} is not COLUMN=VALUE", param_hint="--where")
+        conditions[column] = value
+    return conditions
+
+
+def _print_table(name: str, result: "Evaluation") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{name}: {len(result.results)} utterances, {result.audio_s / 3600:.2f} h")
+    for column in ("", "rate", "substitutions", "deletions", "insertions", "reference"):
+        table.add_column(column, justify="right")
+    for label, counts in (("words (WER)", result.words), ("characters (CER)", result.characters)):
+        numbers = (counts.substitutions, counts.deletions, counts.insertions, counts.reference_units)
+        table.add_row(label, f"{counts.rate:.2%}", *map(str, numbers))
+    Console().print(table)
+    typer.echo(f"RTF {result.rtf:.4f}: {1 / max(result.rtf, 1e-9):.0f} × real time")
