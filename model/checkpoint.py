@@ -175,7 +175,7 @@ def _weights(bundle: Bundle, half_precision: bool) -> dict[str, Tensor]:
 
 def _read_checked(directory: Path, name: str, expected: str) -> bytes:
     """A file's content, read once, so that what was checked is what is used."""
-    if name != Path(name).name:
+    if name != Path(name).name or name in ("", ".."):
         raise BundleFormatError(f"{directory / CONFIG_FILE} lists {name!r}; a bundle's files lie in its own directory")
     try:
         content = (directory / name).read_bytes()
