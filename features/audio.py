@@ -1,7 +1,8 @@
 """Audio files of any supported container become mono float32 samples at 16 kHz.
 
-This is the only file that knows a codec: soundfile (libsndfile) reads wav and flac, PyAV (FFmpeg) reads mp3, ogg, webm,
-mp4 and aac, soxr resamples. Everything goes block by block, so that a limit on the duration is a limit on memory too.
+This is the only file that knows a codec: soundfile (libsndfile) reads wav, flac and vorbis, PyAV (FFmpeg) reads mp3,
+opus, webm, mp4 and aac, soxr resamples. Everything goes block by block, so that a limit on the duration is a limit on
+memory too.
 
 Letters in names: N samples in time, C channels.
 """
@@ -124,7 +125,7 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
             if not file.seekable():  # a pipe
                 file = io.BytesIO(file.read())
         container = inspect_container(file)
-        if container.kind in ("wav", "flac") and not container.open_ended:
+        if container.kind in ("wav", "flac", "vorbis") and not container.open_ended:
             blocks = _blocks_by_soundfile(file, container.kind, max_duration_s)
         else:
             blocks = _blocks_by_av(file, container.kind)
@@ -225,18 +226,16 @@ def _blocks_by_av(file: BinaryIO, kind: Kind) -> Blocks:
             stream = container.streams.audio[0]
             if stream.codec_context is None or stream.codec_context.name not in DECODERS:
                 raise UnsupportedAudioError(f"the {kind} has a codec that is not read: {stream.codec_context}")
+            interleaver, interleaver_form = av.AudioResampler(format="flt"), None
             for frame in container.decode(stream):
-                yield frame.sample_rate, _to_float(frame)
+                channels = frame.layout.nb_channels
+                _check_parameters(frame.sample_rate, channels)
+                # PyAV (18.1) reads past the pointers of a frame that holds 8 or more channels in separate planes: the
+                # samples are put side by side, as float32, before it looks at them.
+                form = (frame.sample_rate, frame.layout.name, frame.format.name)
+                if form != interleaver_form:
+                    interleaver, interleaver_form = av.AudioResampler(format="flt"), form
+                for interleaved in interleaver.resample(frame):
+                    yield frame.sample_rate, interleaved.to_ndarray().reshape(-1, channels)
     except av.FFmpegError as error:
         raise CorruptAudioError(f"the {kind} is damaged: {error.strerror}") from error
-
-
-def _to_float(frame: av.AudioFrame) -> np.ndarray:
-    """Samples of a decoded frame in any of FFmpeg's formats as float32, shape (N, C), full scale at ±1."""
-    samples = frame.to_ndarray()
-    samples_NC = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
-    if samples_NC.dtype.kind == "f":
-        return samples_NC.astype(np.float32)
-    full_scale = 1 << 8 * samples_NC.dtype.itemsize - 1
-    zero = full_scale if samples_NC.dtype.kind == "u" else 0
-    return (samples_NC.astype(np.float32) - np.float32(zero)) / np.float32(full_scale)

@@ -12,13 +12,14 @@ that each container promises is checked first. What no container tells, nobody c
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from features.errors import CorruptAudioError, EmptyAudioError, UnsupportedAudioError
+from features.mpeg_frames import adts_frame_bytes, mp3_frame_bytes, xing_frames
 
-Kind = Literal["wav", "flac", "mp3", "ogg", "webm", "mp4", "aac"]
+Kind = Literal["wav", "flac", "vorbis", "ogg", "webm", "mp4", "mp3", "aac"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Container:
     """What `inspect_container` found.
 
     Attributes:
-        kind: the container, by its content.
+        kind: the container, by its content. "vorbis" is an ogg that holds one Vorbis stream and nothing else.
         open_ended: a wav that was written to a pipe and does not know its own length.
     """
 
@@ -54,18 +55,19 @@ def inspect_container(file: BinaryIO) -> Container:
     if magic[:4] == b"fLaC":
         return Container("flac")  # its decoder knows the number of samples and a checksum of each frame
     if magic[:4] == b"OggS":
-        _check_ogg(file, start, size)
-        return Container("ogg")
+        streams = _check_ogg(file, start, size)
+        is_vorbis = b"\x01vorbis" in _read(file, start, 64)
+        return Container("vorbis" if is_vorbis and streams == 1 else "ogg")
     if magic[:4] == b"\x1aE\xdf\xa3":
         _check_webm(file, size)
         return Container("webm")
     if magic[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
         _check_mp4(file, size)
         return Container("mp4")
-    if _adts_frame_bytes(magic):
-        _check_adts(file, start, size)
+    if adts_frame_bytes(magic):
+        _count_frames(file, start, size, "aac", adts_frame_bytes)
         return Container("aac")
-    if _is_mp3(file, start, size):
+    if _is_mp3(file, start):
         _check_mp3(file, start, size)
         return Container("mp3")
     raise UnsupportedAudioError(
@@ -139,13 +141,14 @@ OGG_END_OF_STREAM = 4
 BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _check_ogg(file: BinaryIO, offset: int, size: int) -> None:
-    """Every page whole and intact, none missing, every logical stream ended."""
+def _check_ogg(file: BinaryIO, offset: int, size: int) -> int:
+    """Every page whole and intact, none missing, every logical stream ended; returns how many of them there are."""
+    streams = 0
     next_page: dict[int, int] = {}  # serial number of a stream that has not ended → number of its next page
     while offset < size:
         header = _read(file, offset, OGG_PAGE_HEADER.size)
         if header[:4] != b"OggS" and not next_page:
-            return  # something else (a tag) follows streams that are complete
+            break  # something else (a tag) follows streams that are complete
         if len(header) < OGG_PAGE_HEADER.size or header[:4] != b"OggS":
             raise _broken("ogg", offset, "a page should begin here")
         _, _, flags, _, serial, number, checksum, segments = OGG_PAGE_HEADER.unpack(header)
@@ -158,12 +161,14 @@ def _check_ogg(file: BinaryIO, offset: int, size: int) -> None:
             raise _broken("ogg", offset, "the page does not have the content that its checksum promises")
         if number != next_page.get(serial, number):
             raise _broken("ogg", offset, f"page {next_page[serial]} of a stream is missing")
+        streams += serial not in next_page
         next_page[serial] = number + 1
         if flags & OGG_END_OF_STREAM:
             del next_page[serial]
         offset = end
     if next_page:
         raise _broken("ogg", size, "the page that ends the stream is missing")
+    return streams
 
 
 def _ogg_checksum(page: bytes) -> int:
@@ -211,122 +216,71 @@ MP4_PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 
 
 def _check_mp4(file: BinaryIO, size: int) -> None:
-    """Every box lies inside the box or file around it; the index is there and promises no more than the file can hold.
+    """Every box lies inside the file; the index is there and promises no more than the file can hold.
 
     The last is a matter of memory: an index of a hundred bytes can claim four billion samples, and FFmpeg would
     allocate an entry for each of them.
     """
-    seen, samples = set(), 0
-    for kind, start in _mp4_boxes(file, 0, size):
-        seen.add(kind)
-        if kind == b"stsz" and len(body := _read(file, start, 12)) == 12:
-            sample_bytes, count = struct.unpack(">4xII", body)
-            samples += count * max(1, sample_bytes)
-        elif kind == b"trun" and len(body := _read(file, start, 8)) == 8:
-            samples += struct.unpack(">4xI", body)[0]
-        if samples > size:
-            raise _broken("mp4", start, f"its index claims {samples} bytes of samples in a file of {size}")
-    if b"moov" not in seen:
-        raise _broken("mp4", size, "the index (moov) is missing")
-
-
-def _mp4_boxes(file: BinaryIO, offset: int, end: int) -> Iterator[tuple[bytes, int]]:
-    """All boxes from `offset` to `end`, parents before children: kind and offset of the body."""
-    while offset < end:
+    seen: set[bytes] = set()
+    offset, samples_bytes = 0, 0
+    while offset < size:
         header = _read(file, offset, 16)
-        if min(end - offset, len(header)) < 8:
+        if len(header) < 8:
             raise _broken("mp4", offset, "a box should begin here")
         box_bytes, kind = struct.unpack(">I4s", header[:8])
         header_bytes = 8
         if box_bytes == 1 and len(header) == 16:
             header_bytes, box_bytes = 16, struct.unpack(">Q", header[8:])[0]
-        elif box_bytes == 0:
-            box_bytes = end - offset
-        if box_bytes < header_bytes or offset + box_bytes > end:
+        elif box_bytes == 0:  # to the end of the file
+            box_bytes = size - offset
+        if box_bytes < header_bytes or offset + box_bytes > size:
             raise _broken("mp4", offset, f"box {kind!r} of {box_bytes} bytes does not fit into what is left")
-        yield kind, offset + header_bytes
-        if kind in MP4_PARENTS:
-            yield from _mp4_boxes(file, offset + header_bytes, offset + box_bytes)
-        offset += box_bytes
+        body = _read(file, offset + header_bytes, 12)
+        if kind == b"stsz" and len(body) == 12:
+            sample_bytes, count = struct.unpack(">4xII", body)
+            samples_bytes += count * max(1, sample_bytes)
+        elif kind == b"trun" and len(body) >= 8:
+            samples_bytes += struct.unpack(">4xI", body[:8])[0]
+        if samples_bytes > size:
+            raise _broken("mp4", offset, f"the index claims {samples_bytes} bytes of samples or more")
+        seen.add(kind)
+        offset += header_bytes if kind in MP4_PARENTS else box_bytes
+    if b"moov" not in seen:
+        raise _broken("mp4", size, "the index (moov) is missing")
 
 
 # --- aac and mp3: bare frames ----------------------------------------------------------------------------------------
 
 TAGS_AFTER_FRAMES = (b"TAG", b"APE", b"LYR", b"ID3")  # ID3v1, APEv2, Lyrics3, ID3v2
 
-# Bit rate in kbit/s by version (MPEG 1; MPEG 2 and 2.5), layer and index. Index 0 is "free", 15 is forbidden.
-MP3_KBIT = {
-    (1, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (1, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (2, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-MP3_RATE_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
-
-def _adts_frame_bytes(header: bytes) -> int:
-    """Length of the ADTS frame that begins with `header` (at least 6 bytes), or 0 if none does."""
-    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
-        return 0
-    frame_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-    return frame_bytes if frame_bytes >= 7 else 0
-
-
-def _mp3_frame_bytes(header: bytes) -> int:
-    """Length of the MPEG audio frame of layer 2 or 3 that begins with `header` (at least 4 bytes), or 0."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return 0
-    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
-    kbit_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
-    # Layer 1 is left out on purpose: its sync word is also the byte order mark of UTF-16 text, and nobody sends it.
-    if version not in MP3_RATE_HZ or layer not in (2, 3) or kbit_index in (0, 15) or rate_index == 3:
-        return 0
-    kbit = MP3_KBIT[1 if version == 3 else 2, layer][kbit_index]
-    samples = 576 if version != 3 and layer == 3 else 1152
-    return samples // 8 * kbit * 1000 // MP3_RATE_HZ[version][rate_index] + padding
-
-
-def _is_mp3(file: BinaryIO, start: int, size: int) -> bool:
+def _is_mp3(file: BinaryIO, start: int) -> bool:
     """One frame header is four bytes, too little to tell mp3 from chance: a second frame or the end has to follow."""
-    frame_bytes = _mp3_frame_bytes(_read(file, start, 4))
+    frame_bytes = mp3_frame_bytes(_read(file, start, 4))
     if not frame_bytes:
         return False
     following = _read(file, start + frame_bytes, 4)
-    return not following or bool(_mp3_frame_bytes(following)) or following[:3] in TAGS_AFTER_FRAMES
+    return not following or bool(mp3_frame_bytes(following)) or following[:3] in TAGS_AFTER_FRAMES
 
 
-def _check_adts(file: BinaryIO, offset: int, size: int) -> None:
-    while offset < size:
-        header = _read(file, offset, 6)
-        frame_bytes = _adts_frame_bytes(header)
-        if not frame_bytes and header[:3] in TAGS_AFTER_FRAMES:
-            return
-        if not frame_bytes or offset + frame_bytes > size:
-            raise _broken("aac", offset, "a whole frame should stand here")
-        offset += frame_bytes
-
-
-def _check_mp3(file: BinaryIO, offset: int, size: int) -> None:
-    """Frame follows frame to the end of the file, and there are as many as the Xing or Info header says."""
-    promised = _xing_frames(_read(file, offset, 48))
-    frames = 0
-    while offset < size:
-        header = _read(file, offset, 4)
-        frame_bytes = _mp3_frame_bytes(header)
-        if not frame_bytes and header[:3] in TAGS_AFTER_FRAMES:
-            break
-        if not frame_bytes or offset + frame_bytes > size:
-            raise _broken("mp3", offset, "a whole frame should stand here")
-        frames += 1
-        offset += frame_bytes
-    if promised is not None and frames - 1 < promised:  # the header itself sits in a frame that is not counted
+def _check_mp3(file: BinaryIO, start: int, size: int) -> None:
+    """Whole frames to the end, and as many as the Xing or Info header says; that sits in a frame of its own."""
+    promised = xing_frames(_read(file, start, 48))
+    frames = _count_frames(file, start, size, "mp3", mp3_frame_bytes)
+    if promised is not None and frames - 1 < promised:
         raise _broken("mp3", size, f"{frames - 1} of {promised} frames are there")
 
 
-def _xing_frames(head: bytes) -> int | None:
-    """Number of frames by the Xing or Info header in the first frame, behind 9, 17 or 32 bytes of side information."""
-    for at in (4 + 9, 4 + 17, 4 + 32):
-        if head[at : at + 4] in (b"Xing", b"Info") and len(head) >= at + 12:
-            flags, frames = struct.unpack(">II", head[at + 4 : at + 12])
-            return int(frames) if flags & 1 else None
-    return None
+def _count_frames(file: BinaryIO, offset: int, size: int, kind: Kind, frame_bytes_of: Callable[[bytes], int]) -> int:
+    """Number of frames from `offset` to the end of the file or to a tag; nothing else may lie between them."""
+    frames = 0
+    while offset < size:
+        header = _read(file, offset, 6)
+        frame_bytes = frame_bytes_of(header)
+        if not frame_bytes and header[:3] in TAGS_AFTER_FRAMES:
+            break
+        if not frame_bytes or offset + frame_bytes > size:
+            raise _broken(kind, offset, "a whole frame should stand here")
+        frames += 1
+        offset += frame_bytes
+    return frames
