@@ -1,0 +1,158 @@
+"""The one path, with random weights: what it says is noise, but it has to be the same noise by every way."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from features.audio import Waveform
+from features.errors import AudioParameterError, AudioTooLongError, EmptyAudioError
+from features.front_end import FrontEnd, FrontEndConfig
+from model.checkpoint import Bundle, save_bundle
+from model.chunking import ChunkingConfig
+from model.decoder import decode_greedy
+from model.errors import BundleNotFoundError
+from model.transcriber import Transcriber
+from model.transcript import Transcript
+from tests.model.conftest import BundleMaker
+
+RATE_HZ = 16_000
+SHORT_WINDOWS = ChunkingConfig(window_s=2.0, context_s=0.5)
+
+
+@pytest.fixture
+def transcriber(tiny_bundle: Bundle) -> Transcriber:
+    return Transcriber(tiny_bundle, chunking=SHORT_WINDOWS)
+
+
+def test_bytes_path_and_waveform_give_the_same_transcript(transcriber: Transcriber, tmp_path: Path) -> None:
+    waveform = noise(3.3)
+    (tmp_path / "clip.wav").write_bytes(wav_of(waveform))
+    expected = transcriber.transcribe(waveform)
+    assert expected.text
+    assert transcriber.transcribe(wav_of(waveform)) == expected
+    assert transcriber.transcribe(tmp_path / "clip.wav") == expected
+    assert transcriber.transcribe(str(tmp_path / "clip.wav")) == expected
+
+
+def test_a_transcript_agrees_with_itself_and_with_the_log_probs(transcriber: Transcriber) -> None:
+    waveform = noise(7.7)
+    transcript = transcriber.transcribe(waveform)
+    units = decode_greedy(transcriber.log_probs(waveform))
+    assert transcript.text.split() == transcriber.bundle.tokenizer.decode([unit.id for unit in units]).split()
+    assert len(transcript.words) > 5
+    assert transcript.text == " ".join(word.text for word in transcript.words)
+    assert transcript.text == " ".join(segment.text for segment in transcript.segments)
+    times_s = [time_s for word in transcript.words for time_s in (word.start_s, word.end_s)]
+    assert times_s == sorted(times_s)
+    assert 0 <= times_s[0] <= times_s[-1] <= transcript.duration_s == 7.7
+    assert times_s[-1] > 7  # the last second of the audio is still there after stitching
+
+
+def test_eight_threads_say_what_one_says(transcriber: Transcriber) -> None:
+    waveforms = [noise(0.5 + 0.4 * index, seed=index) for index in range(16)]
+    expected = [transcriber.transcribe(waveform) for waveform in waveforms]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            assert list(pool.map(transcriber.transcribe, waveforms)) == expected
+
+
+@pytest.mark.parametrize("samples_N", [np.zeros(0), np.zeros(1), np.zeros(8000)], ids=len)
+def test_a_model_that_hears_nothing_gives_an_empty_transcript(make_bundle: BundleMaker, samples_N: np.ndarray) -> None:
+    bundle = make_bundle(0)
+    bundle.acoustic_model.head.weight.data.zero_()
+    bundle.acoustic_model.head.bias.data[0] = 9.0  # blank always
+    waveform = Waveform(samples_N.astype(np.float32))
+    transcript = Transcriber(bundle).transcribe(waveform)
+    assert transcript == Transcript(text="", segments=(), duration_s=len(samples_N) / RATE_HZ)
+    assert not transcript.words and not transcript.tokens
+
+
+def test_a_file_without_samples_is_refused(transcriber: Transcriber) -> None:
+    with pytest.raises(EmptyAudioError):
+        transcriber.transcribe(wav_of(Waveform(np.zeros(0, np.float32))))
+
+
+@pytest.mark.parametrize("duration_s", [0.01, 1.0, 9.5])
+def test_progress_rises_to_one(transcriber: Transcriber, duration_s: float) -> None:
+    shares: list[float] = []
+    transcriber.transcribe(noise(duration_s), progress=shares.append)
+    assert all(earlier < later for earlier, later in pairwise(shares))
+    assert 0 < shares[0] <= shares[-1] == 1.0
+    assert len(shares) == (1 if duration_s <= SHORT_WINDOWS.window_s else 10)
+
+
+def test_the_duration_limit_holds_for_files_and_for_waveforms(transcriber: Transcriber) -> None:
+    waveform = noise(1.5)
+    for audio in (waveform, wav_of(waveform)):
+        assert transcriber.transcribe(audio, max_duration_s=1.5).duration_s == 1.5
+        with pytest.raises(AudioTooLongError, match=r"limit of 1.4 s"):
+            transcriber.transcribe(audio, max_duration_s=1.4)
+
+
+def test_a_waveform_of_another_rate_is_refused(transcriber: Transcriber) -> None:
+    with pytest.raises(AudioParameterError, match="8000 Hz; the model hears 16000 Hz"):
+        transcriber.transcribe(Waveform(np.zeros(800, np.float32), sample_rate_hz=8000))
+
+
+def test_a_read_only_waveform_is_heard_and_left_alone(transcriber: Transcriber) -> None:
+    waveform = noise(0.5)
+    frozen = Waveform(np.frombuffer(waveform.samples_N.tobytes(), np.float32))
+    assert transcriber.transcribe(frozen) == transcriber.transcribe(waveform)
+
+
+def test_times_follow_the_front_ends_hop(tiny_bundle: Bundle) -> None:
+    """Frames of 20 ms make output frames of 80 ms."""
+    bundle = replace(tiny_bundle, front_end=FrontEnd(FrontEndConfig(hop_ms=20.0)))
+    waveform = noise(4.0)
+    transcriber = Transcriber(bundle)
+    assert len(transcriber.log_probs(waveform)) == 50
+    starts_s = [token.start_s for token in transcriber.transcribe(waveform).tokens]
+    assert starts_s == pytest.approx([round(start_s / 0.08) * 0.08 for start_s in starts_s])
+    assert max(starts_s) > 3
+
+
+def test_a_bundle_on_disk_is_served_under_its_name(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "bundle", half_precision=False)
+    n_threads = torch.get_num_threads()
+    transcriber = Transcriber.from_bundle(tmp_path / "bundle")
+    assert (transcriber.name, transcriber.created_at) == ("tiny", 1_700_000_000)
+    assert transcriber.training == tiny_bundle.training
+    assert torch.get_num_threads() == n_threads
+    assert transcriber.transcribe(noise(1.0)) == Transcriber(tiny_bundle).transcribe(noise(1.0))
+
+
+def test_the_number_of_threads_can_be_set(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "bundle")
+    n_threads = torch.get_num_threads()
+    try:
+        Transcriber.from_bundle(tmp_path / "bundle", threads=3)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_no_bundle_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match="no bundle at"):
+        Transcriber.from_bundle(tmp_path)
+
+
+def noise(duration_s: float, *, seed: int = 0) -> Waveform:
+    """Noise that comes and goes ten times a second."""
+    n_samples = round(duration_s * RATE_HZ)
+    time_s = np.arange(n_samples) / RATE_HZ
+    samples_N = np.random.default_rng(seed).normal(0, 0.1, n_samples) * np.sin(2 * np.pi * 5 * time_s) ** 4
+    return Waveform(samples_N.astype(np.float32))
+
+
+def wav_of(waveform: Waveform) -> bytes:
+    """A file that holds the very same samples."""
+    file = io.BytesIO()
+    soundfile.write(file, waveform.samples_N, waveform.sample_rate_hz, format="WAV", subtype="FLOAT")
+    return file.getvalue()
