@@ -24,9 +24,9 @@ class ServerVad(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["server_vad"]
-    prefix_padding_ms: int | None = Field(None, ge=0)
-    silence_duration_ms: int | None = Field(None, ge=0)
-    threshold: float | None = Field(None, ge=0, le=1)
+    prefix_padding_ms: int | None = Field(default=None, ge=0)
+    silence_duration_ms: int | None = Field(default=None, ge=0)
+    threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 class TranscriptionOptions(BaseModel):
@@ -36,29 +36,33 @@ class TranscriptionOptions(BaseModel):
 
     model: str = Field(description="Name of the model; `default` and `whisper-1` name the one that is served.")
     language: str | None = Field(
-        None, description=f"ISO-639-1 code of the spoken language. The model knows `{LANGUAGE}` only."
+        default=None, description=f"ISO-639-1 code of the spoken language. The model knows `{LANGUAGE}` only."
     )
-    languages: list[str] = Field([], description=f"Languages that may be spoken; `{LANGUAGE}` has to be among them.")
-    prompt: str | None = Field(None, description="Accepted and ignored: the model cannot be led by earlier text.")
-    keywords: list[str] = Field([], description="Accepted and ignored: the model cannot be led towards words.")
+    languages: list[str] = Field(
+        default=[], description=f"Languages that may be spoken; `{LANGUAGE}` has to be among them."
+    )
+    prompt: str | None = Field(
+        default=None, description="Accepted and ignored: the model cannot be led by earlier text."
+    )
+    keywords: list[str] = Field(default=[], description="Accepted and ignored: the model cannot be led towards words.")
     temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        0.0, description="0..1. Accepted and ignored: decoding is a search without chance."
+        default=0.0, description="0..1. Accepted and ignored: decoding is a search without chance."
     )
-    response_format: ResponseFormat = Field("json", description="Shape of the answer.")
+    response_format: ResponseFormat = Field(default="json", description="Shape of the answer.")
     timestamp_granularities: list[Granularity] = Field(
-        [],
+        default=[],
         description="For `verbose_json` only: `segment` (the default), `word`, or both.",
     )
     include: list[Literal["logprobs"]] = Field(
-        [], description="`logprobs` adds the log-probability of each unit to `json` answers and streams."
+        default=[], description="`logprobs` adds the log-probability of each unit to `json` answers and streams."
     )
     stream: bool = Field(
-        False,
+        default=False,
         description="Answer as server-sent events; with `json` or `text` only. The text comes once all is "
         "recognised; until then comments keep the connection open.",
     )
     chunking_strategy: Literal["auto"] | ServerVad | None = Field(
-        None, description="Accepted and ignored: long audio is always cut automatically."
+        default=None, description="Accepted and ignored: long audio is always cut automatically."
     )
 
     @property

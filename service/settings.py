@@ -19,31 +19,33 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CEPSTRA_", extra="ignore", frozen=True)
 
-    bundle: Path = Field(DEFAULT_BUNDLE, description="Directory of the model bundle that is served.")
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
-    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
-    max_upload_bytes: int = Field(256 * MIB, ge=1, description="Largest audio file accepted, in bytes.")
+    bundle: Path = Field(default=DEFAULT_BUNDLE, description="Directory of the model bundle that is served.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    max_upload_bytes: int = Field(default=256 * MIB, ge=1, description="Largest audio file accepted, in bytes.")
     max_audio_s: float = Field(
-        4 * 3600.0, gt=0, allow_inf_nan=False, description="Longest audio accepted once decoded, in seconds."
+        default=4 * 3600.0, gt=0, allow_inf_nan=False, description="Longest audio accepted once decoded, in seconds."
     )
-    workers: int = Field(1, ge=1, le=64, description="Transcriptions that run at the same time.")
-    max_waiting: int = Field(16, ge=0, description="Requests that may wait for a worker; one more is answered 429.")
+    workers: int = Field(default=1, ge=1, le=64, description="Transcriptions that run at the same time.")
+    max_waiting: int = Field(
+        default=16, ge=0, description="Requests that may wait for a worker; one more is answered 429."
+    )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of one transcription; unset leaves it to PyTorch."
+        default=None, ge=1, le=1024, description="CPU threads of one transcription; unset leaves it to PyTorch."
     )
     remember_s: float = Field(
-        600.0,
+        default=600.0,
         ge=0,
         allow_inf_nan=False,
         description="Seconds for which a transcript is kept in memory, so that the same audio sent again "
         "is not transcribed again; 0 turns it off.",
     )
     heartbeat_s: float = Field(
-        5.0, gt=0, allow_inf_nan=False, description="Seconds between comments that keep a stream open."
+        default=5.0, gt=0, allow_inf_nan=False, description="Seconds between comments that keep a stream open."
     )
     shutdown_s: int = Field(
-        30, ge=0, description="Seconds that running requests get to finish once the server is told to stop."
+        default=30, ge=0, description="Seconds that running requests get to finish once the server is told to stop."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe message that is logged."
+        default="info", description="Least severe message that is logged."
     )

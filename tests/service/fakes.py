@@ -1,0 +1,108 @@
+"""A model that says what it is told, so that tests of the service know every word of the answer."""
+
+import io
+import math
+import os
+import struct
+import threading
+import wave
+from collections.abc import Callable, Sequence
+
+from features.audio import decode_audio
+from model.transcript import Segment, Token, Transcript, Word
+
+SENTENCES = (
+    "he hoped there would be stew for dinner",
+    "turnips and carrots and bruised potatoes",
+    "and fat mutton pieces",
+)
+TEXT = " ".join(SENTENCES)
+
+
+class FakeTranscriber:
+    """Decodes the audio as the real one does and then hears `SENTENCES`, or nothing where all is silent.
+
+    `hold()` makes every call wait, reporting progress, until `release()`.
+    """
+
+    name = "fake-base"
+    created_at = 1_700_000_000
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.running = 0
+        self.error: Exception | None = None
+        self._go = threading.Event()
+        self._go.set()
+        self._lock = threading.Lock()
+
+    def hold(self) -> None:
+        self._go.clear()
+
+    def release(self) -> None:
+        self._go.set()
+
+    def transcribe(
+        self,
+        audio: bytes | str | os.PathLike[str],
+        *,
+        max_duration_s: float | None = None,
+        progress: Callable[[float], None] | None = None,
+    ) -> Transcript:
+        waveform = decode_audio(audio, max_duration_s=max_duration_s)
+        if not waveform.samples_N.any():
+            return Transcript("", (), waveform.duration_s)
+        with self._lock:
+            self.calls += 1
+            self.running += 1
+        try:
+            while not self._go.wait(0.02):
+                if progress:
+                    progress(0.5)
+            if self.error:
+                raise self.error
+            return transcript_of(SENTENCES, waveform.duration_s)
+        finally:
+            with self._lock:
+                self.running -= 1
+
+
+def transcript_of(sentences: Sequence[str], duration_s: float = 10.0) -> Transcript:
+    """Sentences as segments: a word each 0.3 s, pauses of half a second between segments."""
+    segments = []
+    now_s = 0.2
+    for index, sentence in enumerate(sentences):
+        words = []
+        for position, text in enumerate(sentence.split()):
+            words.append(Word(text, now_s, now_s + 0.25, (0.98, 0.75, 0.5, 0.2)[position % 4]))
+            now_s += 0.3
+        tokens = tuple(Token(char, 1 + ord(char) % 28, words[0].start_s, -0.125) for char in sentence)
+        segments.append(Segment(index, words[0].start_s, words[-1].end_s, sentence, tuple(words), tokens, -0.125, 0.25))
+        now_s += 0.5
+    return Transcript(" ".join(sentences), tuple(segments), duration_s)
+
+
+def wav(duration_s: float = 1.0, *, amplitude: float = 0.3, rate_hz: int = 8000) -> bytes:
+    """A 16-bit mono WAV file of a 440 Hz tone."""
+    frames = round(duration_s * rate_hz)
+    tone = (round(32767 * amplitude * math.sin(2 * math.pi * 440 * n / rate_hz)) for n in range(frames))
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(struct.pack(f"<{frames}h", *tone))
+    return buffer.getvalue()
+
+
+def wav_of_size(size_bytes: int, rate_hz: int = 8000) -> bytes:
+    """A WAV file of exactly `size_bytes` (an even number); noisy, so that it is not silence."""
+    frames = (size_bytes - 44) // 2
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(b"\x10\x05" * frames)
+    assert len(buffer.getvalue()) == size_bytes
+    return buffer.getvalue()

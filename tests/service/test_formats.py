@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from model.transcript import Transcript
+from service.formats import RESPONSE_FORMATS, compression_ratio, render, to_json, to_verbose_json
+from tests.service.fakes import SENTENCES, TEXT, transcript_of
+
+SPOKEN = transcript_of(SENTENCES, duration_s=12.3456)
+SILENT = Transcript("", (), 3.0)
+
+
+def test_text_is_the_text_and_a_line_end() -> None:
+    assert render(SPOKEN, "text") == TEXT + "\n"
+
+
+@pytest.mark.parametrize(
+    ("response_format", "body"),
+    [
+        ("text", ""),
+        ("srt", ""),
+        ("vtt", "WEBVTT\n"),
+        ("json", '{"text":"","usage":{"type":"duration","seconds":3.0}}'),
+    ],
+)
+def test_silence_is_empty_but_valid(response_format: str, body: str) -> None:
+    assert render(SILENT, response_format) == body  # type: ignore[arg-type]  # mypy cannot see the literal
+
+
+def test_json() -> None:
+    assert to_json(SPOKEN) == {"text": TEXT, "usage": {"type": "duration", "seconds": 12.346}}
+
+
+def test_logprobs_spell_the_text() -> None:
+    logprobs = to_json(SPOKEN, logprobs=True)["logprobs"]
+    assert "".join(entry["token"] for entry in logprobs) == "".join(SENTENCES)
+    assert bytes(byte for entry in logprobs for byte in entry["bytes"]).decode() == "".join(SENTENCES)
+    assert {entry["logprob"] for entry in logprobs} == {-0.125}
+
+
+def test_verbose_json_segments() -> None:
+    answer = to_verbose_json(SPOKEN)
+    assert "words" not in answer
+    assert {key: answer[key] for key in ("task", "language", "duration", "text")} == {
+        "task": "transcribe",
+        "language": "en",
+        "duration": 12.346,
+        "text": TEXT,
+    }
+    first = answer["segments"][0]
+    tokens = first.pop("tokens")
+    assert len(tokens) == len(SENTENCES[0])
+    assert first == {
+        "id": 0,
+        "seek": 20,
+        "start": 0.2,
+        "end": 2.55,
+        "text": SENTENCES[0],
+        "temperature": 0.0,
+        "avg_logprob": -0.125,
+        "compression_ratio": pytest.approx(39 / 47, abs=0.05),
+        "no_speech_prob": 0.25,
+    }
+    assert [segment["text"] for segment in answer["segments"]] == list(SENTENCES)
+
+
+def test_verbose_json_words() -> None:
+    answer = to_verbose_json(SPOKEN, ("word",))
+    assert "segments" not in answer
+    assert answer["words"][1] == {"word": "hoped", "start": 0.5, "end": 0.75, "confidence": 0.75}
+    assert " ".join(word["word"] for word in answer["words"]) == TEXT
+
+
+def test_compression_ratio_rises_with_repetition() -> None:
+    assert compression_ratio("") == 0
+    assert compression_ratio("the " * 100) > 2.4 > compression_ratio(TEXT) > 0
+
+
+def test_text_is_not_escaped_to_ascii() -> None:
+    assert "café" in render(transcript_of(["café"]), "json")
+
+
+@pytest.mark.parametrize("response_format", RESPONSE_FORMATS)
+def test_json_bodies_are_one_line(response_format: str) -> None:
+    body = render(SPOKEN, response_format)  # type: ignore[arg-type]  # mypy cannot see the literal
+    if "json" in response_format:
+        assert "\n" not in body
+        assert json.loads(body)["text"] == TEXT

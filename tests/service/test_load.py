@@ -1,0 +1,201 @@
+"""What happens when there is more work than workers, when clients leave, and before the model is there."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from fastapi.testclient import TestClient
+
+from features.errors import CorruptAudioError
+from model.transcript import Transcript
+from service.app import create_app
+from service.recogniser import RecentTranscripts
+from service.settings import Settings
+from tests.service.conftest import Server, request, wait_until
+from tests.service.fakes import TEXT, FakeTranscriber, wav
+from tests.service.test_uploads import PATH, connected, post
+
+
+@contextmanager
+def held_requests(server: Server, count: int) -> Iterator[Callable[[], list[int]]]:
+    """`count` requests in flight that the model does not finish; yields what releases them and gives their statuses."""
+    server.fake.hold()
+    with ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(post, server) for _ in range(count)]
+
+        def finish() -> list[int]:
+            server.fake.release()
+            return [future.result().status_code for future in futures]
+
+        try:
+            yield finish
+        finally:
+            server.fake.release()
+
+
+def test_a_full_line_is_429(start_server: Callable[..., Server]) -> None:
+    server = start_server(remember_s=0, workers=1, max_waiting=1)
+    with held_requests(server, 1) as finish_first:
+        wait_until(lambda: server.fake.running == 1)
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(post, server)
+            wait_until(lambda: full(server))
+            with (
+                openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+                pytest.raises(openai.RateLimitError, match="CEPSTRA_MAX_WAITING") as caught,
+            ):
+                client.audio.transcriptions.create(file=("a.wav", wav()), model="whisper-1")
+            assert caught.value.code == "queue_full"
+            assert int(caught.value.response.headers["retry-after"]) >= 1
+            assert request("GET", f"{server.url}/healthz").status_code == 200
+            assert finish_first() == [200]
+            assert second.result().status_code == 200
+    assert post(server).json()["text"] == TEXT
+
+
+def full(server: Server) -> bool:
+    """Refused before the form is looked at: an empty one is enough to ask."""
+    return request("POST", server.url + PATH).status_code == 429
+
+
+def test_the_client_retries_by_itself(start_server: Callable[..., Server]) -> None:
+    """A 429 is honoured by the SDK: it waits and sends again, and no answer is lost."""
+    server = start_server(remember_s=0, workers=1, max_waiting=0)
+    with held_requests(server, 1) as finish:
+        wait_until(lambda: server.fake.running == 1)
+        assert full(server)
+        with (
+            openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=5) as client,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            answer = pool.submit(client.audio.transcriptions.create, file=("a.wav", wav()), model="whisper-1")
+            assert finish() == [200]
+            assert answer.result().text == TEXT
+
+
+def test_two_workers_run_at_once(start_server: Callable[..., Server]) -> None:
+    server = start_server(remember_s=0, workers=2)
+    with held_requests(server, 3) as finish:
+        wait_until(lambda: server.fake.running == 2)
+        assert finish() == [200, 200, 200]
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_client_that_leaves_frees_its_worker(start_server: Callable[..., Server], stream: str) -> None:
+    server = start_server(remember_s=0, workers=1, heartbeat_s=0.1)
+    server.fake.hold()
+    with connected(server) as connection:
+        body = form(wav(), stream)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + body)
+        wait_until(lambda: server.fake.running == 1)
+    wait_until(lambda: server.fake.running == 0)  # although the model is still held
+    server.fake.release()
+    assert post(server).json()["text"] == TEXT
+
+
+def test_a_client_that_leaves_while_uploading(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    with connected(server) as connection:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+        connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + form(wav())[:1000])
+    assert post(server).json()["text"] == TEXT
+
+
+def test_heartbeats_tell_progress(start_server: Callable[..., Server]) -> None:
+    server = start_server(heartbeat_s=0.05)
+    server.fake.hold()
+    with (
+        httpx.Client(verify=False) as client,
+        client.stream(
+            "POST", server.url + PATH, files={"file": ("a.wav", wav())}, data={"model": "default", "stream": "true"}
+        ) as response,
+    ):
+        lines = []
+        for line in response.iter_lines():
+            lines.append(line)
+            if line == ": progress 0.50":
+                server.fake.release()
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    events = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    assert ": progress 0.50" in lines
+    assert events[-1] == "[DONE]"
+    assert json.loads(events[-2])["text"] == TEXT
+
+
+class SlowToLoad(FakeTranscriber):
+    """Warm-up does not end before `release()`."""
+
+    def transcribe(self, audio: bytes | str | PathLike[str], **options: object) -> Transcript:
+        while not self._go.wait(0.02):
+            pass
+        return super().transcribe(audio)
+
+
+def test_before_the_model_is_ready() -> None:
+    """The server answers at once; everything that needs the model says 503 until it is warm."""
+    fake = SlowToLoad()
+    fake.hold()
+    with TestClient(create_app(Settings(), fake)) as client:
+        assert client.get("/healthz").json() == {"status": "ok"}
+        for response in (
+            client.get("/readyz"),
+            client.get("/v1/models"),
+            client.post(PATH, files={"file": b"x"}, data={"model": "default"}),
+        ):
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "not_ready"
+            assert response.headers["retry-after"]
+        fake.release()
+        wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert client.get("/readyz").json() == {"status": "ready", "model": "fake-base"}
+
+
+def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
+    app = create_app(Settings(bundle=tmp_path / "secret"))
+    failed = threading.Event()
+    app.state.served.on_failure = failed.set
+    with TestClient(app) as client:
+        assert failed.wait(60)
+        response = client.get("/readyz")
+    assert response.status_code == 503
+    assert "could not be loaded" in response.json()["error"]["message"]
+    assert "secret" not in response.text
+
+
+def test_bad_audio_is_not_remembered(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    server.fake.error = CorruptAudioError("breaks off")
+    assert post(server).status_code == 400
+    server.fake.error = None
+    assert post(server).json()["text"] == TEXT
+
+
+def test_recent_transcripts_age_and_are_bounded() -> None:
+    now_s = 0.0
+    recent = RecentTranscripts(keep_s=10, max_audio_s=100, clock=lambda: now_s)
+    first, second, third = (Transcript(name, (), 40.0) for name in "abc")
+    recent.put(b"a", first)
+    now_s = 5.0
+    recent.put(b"b", second)
+    assert (recent.get(b"a"), recent.get(b"b"), recent.get(b"c")) == (first, second, None)
+    recent.put(b"c", third)  # 120 s of audio: the oldest goes
+    assert (recent.get(b"a"), recent.get(b"b"), recent.get(b"c")) == (None, second, third)
+    now_s = 15.0
+    assert (recent.get(b"b"), recent.get(b"c")) == (None, None)
+
+
+def form(audio: bytes, stream: str = "false") -> bytes:
+    fields = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in {"model": "default", "stream": stream}.items()
+    )
+    file = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%s\r\n--b--\r\n' % audio
+    return fields.encode() + file

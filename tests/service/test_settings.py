@@ -1,0 +1,58 @@
+"""Three lists of the same settings: the class, `cepstra serve --help`, docs/settings.md."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import pydantic
+import pytest
+
+import cli
+from service.settings import DEFAULT_BUNDLE, Settings
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+
+
+def test_the_document_has_the_same_table() -> None:
+    rows = re.findall(r"^\| `(CEPSTRA_\w+)` \| (.+?) \| (.+?) \|$", DOCUMENT.read_text(), flags=re.MULTILINE)
+    assert rows == [
+        (f"CEPSTRA_{name.upper()}", shown(name, field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def test_the_command_has_the_same_options() -> None:
+    options = {}
+    for name, hint in get_type_hints(cli.serve, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            type_, option = get_args(hint)
+            options[name] = (option.envvar, inspect.signature(cli.serve).parameters[name].default, option.help, type_)
+    assert options == {
+        name: (f"CEPSTRA_{name.upper()}", field.default, field.description, field.annotation)
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CEPSTRA_PORT", "1234")
+    monkeypatch.setenv("CEPSTRA_BUNDLE", "/somewhere/else")
+    assert Settings().port == 1234
+    assert Settings().bundle == Path("/somewhere/else")
+    assert Settings(port=5678).port == 5678
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", 65536), ("port", -1), ("workers", 0), ("max_waiting", -1), ("max_audio_s", float("nan")), ("threads", 0)],
+)
+def test_values_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(pydantic.ValidationError):
+        Settings.model_validate({name: value})
+
+
+def shown(name: str, default: object) -> str:
+    if name == "bundle":
+        assert default == DEFAULT_BUNDLE
+        return "`bundles/cepstra-base` beside `cli.py`"
+    return "unset" if default is None else f"`{default}`"
