@@ -57,7 +57,6 @@ AV_OPTIONS = {
     "advanced_editlist": "0",
 }
 
-LIBSNDFILE_UNKNOWN = (1, 4)  # SF_ERR_UNRECOGNISED_FORMAT, SF_ERR_UNSUPPORTED_ENCODING
 LIBSNDFILE_FRAMES_UNKNOWN = 2**63 - 1  # SF_COUNT_MAX
 
 
@@ -198,9 +197,10 @@ def _blocks_by_soundfile(file: BinaryIO, kind: Kind, max_duration_s: float | Non
     try:
         sound = _ForwardSoundFile(file)
     except soundfile.LibsndfileError as error:
-        if error.code in LIBSNDFILE_UNKNOWN:
-            raise UnsupportedAudioError(f"the {kind} has an encoding that is not read: {error}") from error
-        raise CorruptAudioError(f"the {kind} has a damaged header: {error}") from error
+        if kind == "wav":  # FFmpeg knows some encodings that libsndfile does not, and names those that it does not
+            yield from _blocks_by_av(file, kind)
+            return
+        raise CorruptAudioError(f"the {kind} has a damaged header: {error.error_string}") from error
     with sound:
         rate_hz, claimed_frames, frames = sound.samplerate, sound.frames, 0
         _check_parameters(rate_hz, sound.channels)
@@ -212,7 +212,9 @@ def _blocks_by_soundfile(file: BinaryIO, kind: Kind, max_duration_s: float | Non
                 frames += len(block_NC)
                 yield rate_hz, block_NC
         except soundfile.LibsndfileError as error:
-            raise CorruptAudioError(f"the {kind} is damaged after {frames / rate_hz:.2f} s: {error}") from error
+            raise CorruptAudioError(
+                f"the {kind} is damaged after {frames / rate_hz:.2f} s: {error.error_string}"
+            ) from error
     if length_is_known and frames < claimed_frames:
         raise CorruptAudioError(f"the {kind} is truncated: {frames} of {claimed_frames} samples a channel are there")
 
@@ -224,8 +226,9 @@ def _blocks_by_av(file: BinaryIO, kind: Kind) -> Blocks:
             if not container.streams.audio:
                 raise UnsupportedAudioError(f"the {kind} has no audio stream")
             stream = container.streams.audio[0]
-            if stream.codec_context is None or stream.codec_context.name not in DECODERS:
-                raise UnsupportedAudioError(f"the {kind} has a codec that is not read: {stream.codec_context}")
+            decoder = stream.codec_context.name if stream.codec_context else "unknown"
+            if decoder not in DECODERS:
+                raise UnsupportedAudioError(f"the {kind} holds audio in a codec that is not read: {decoder}")
             interleaver, interleaver_form = av.AudioResampler(format="flt"), None
             for frame in container.decode(stream):
                 channels = frame.layout.nb_channels
@@ -237,5 +240,7 @@ def _blocks_by_av(file: BinaryIO, kind: Kind) -> Blocks:
                     interleaver, interleaver_form = av.AudioResampler(format="flt"), form
                 for interleaved in interleaver.resample(frame):
                     yield frame.sample_rate, interleaved.to_ndarray().reshape(-1, channels)
+    except av.error.PatchWelcomeError as error:
+        raise UnsupportedAudioError(f"the {kind} uses something that FFmpeg does not support") from error
     except av.FFmpegError as error:
         raise CorruptAudioError(f"the {kind} is damaged: {error.strerror}") from error
