@@ -110,6 +110,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise RecipeError(f"recipe name is {self.name!r}; it must be a plain name")
+        if self.front_end.n_features != self.acoustic_model.n_features:
+            raise RecipeError(
+                f"the front end gives {self.front_end.n_features} features; "
+                f"acoustic_model.n_features is {self.acoustic_model.n_features}"
+            )
         if self.checkpoint_minutes < 0 or self.evaluate_every < 1:
             raise RecipeError(
                 f"checkpoint_minutes is {self.checkpoint_minutes}, evaluate_every {self.evaluate_every}; "

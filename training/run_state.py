@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -65,7 +65,9 @@ class RunState:
         Raises:
             StorageError: the disk is full or not writable; the checkpoint before is untouched.
         """
-        random = cast(torch.Tensor, fabric.all_gather(torch.get_rng_state())).reshape(fabric.world_size, -1)
+        random: list[torch.Tensor] = [torch.get_rng_state()] * fabric.world_size
+        if fabric.world_size > 1:
+            torch.distributed.all_gather_object(random, torch.get_rng_state())
         if not fabric.is_global_zero:
             return
         state = {
@@ -75,7 +77,7 @@ class RunState:
             "averaged": self.averaged.state_dict(),
             "cmvn": self.cmvn.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "random": random.cpu(),
+            "random": random,
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
 

@@ -1,0 +1,53 @@
+from pathlib import Path
+
+import pytest
+
+from training.errors import RecipeError
+from training.recipe import RECIPES_DIR, load_recipe
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES_DIR.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_that_comes_along_loads_by_name(path: Path) -> None:
+    recipe = load_recipe(path.stem)
+    assert recipe.acoustic_model.n_features == recipe.front_end.n_features
+
+
+def test_options_reach_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\ndata: {train: [a.tsv, b.tsv], max_batch_s: 60}\noptimizer: {peak_lr: 2e-3, epochs: 7}\n"
+        "augment: {speeds: [1.0]}\nfront_end: {kind: mfcc, n_mfcc: 20}\nacoustic_model: {n_features: 20}\n"
+    )
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.data.train == ("a.tsv", "b.tsv")
+    assert (recipe.data.max_batch_s, recipe.optimizer.peak_lr, recipe.optimizer.epochs) == (60.0, 0.002, 7)
+    assert recipe.augment.speeds == (1.0,)
+    assert recipe.front_end.n_features == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nepochs: 3\n", "unknown option 'epochs'"),
+        ("name: x\noptimizer: {learning_rate: 1}\n", "unknown option 'learning_rate'"),
+        ("name: x\noptimizer: {epochs: many}\n", "epochs is 'many'; it must be of type int"),
+        ("name: x\noptimizer: {peak_lr: fast}\n", "peak_lr is 'fast'; it must be a number"),
+        ("name: x\noptimizer: {epochs: 0}\n", "optimizer.epochs is 0"),
+        ("name: x\noptimizer: {precision: fp8}\n", "precision is 'fp8'"),
+        ("name: x\ndata: {max_utterance_s: 99, max_batch_s: 50}\n", "max_utterance_s is 99"),
+        ("name: x\ndata: 5\n", "data is 5; it must be a group"),
+        ("name: x\nfront_end: {f_max_hz: 9000}\n", "mel band is 20.0..9000.0 Hz"),
+        ("name: x\nfront_end: {n_mels: 40}\n", "front end gives 40 features; acoustic_model.n_features is 80"),
+        ("name: a/b\n", "must be a plain name"),
+        ("{}", "name"),
+        ("name: [unclosed\n", "is not YAML"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(tmp_path / "bad.yaml")
+
+
+def test_a_recipe_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'nothing'.*base"):
+        load_recipe("nothing")

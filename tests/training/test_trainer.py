@@ -1,0 +1,263 @@
+"""Training, resuming and refusing, on a corpus of tones that a tiny network learns in seconds."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from model.checkpoint import load_bundle
+from model.transcriber import Transcriber
+from training import trainer
+from training.corpora import Utterance, read_corpus, write_manifest
+from training.errors import CorpusError, DivergedError, RecipeError, StorageError
+from training.evaluate import evaluate
+from training.progress import ProgressReport
+from training.recipe import Recipe
+from training.trainer import learning_rate, train
+
+QUIET = ProgressReport(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny matrices are slower on two threads than on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    return replace(recipe, optimizer=replace(recipe.optimizer, epochs=epochs))
+
+
+def history(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def results(out: Path) -> list[tuple[float, float]]:
+    return [(line["loss"], line.get("dev_cer", math.nan)) for line in history(out)]
+
+
+def test_a_tiny_network_learns_what_it_is_taught(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(
+        with_epochs(tiny_recipe, 45),
+        evaluate_every=45,
+        augment=replace(tiny_recipe.augment, speeds=(1.0,), gain_db=0.0, freq_masks=0, time_masks=0),
+        acoustic_model=replace(tiny_recipe.acoustic_model, hidden_size=32, dropout=0.0),
+    )
+    bundle = train(recipe, tmp_path, accelerator="cpu", report=QUIET)
+    losses = [line["loss"] for line in history(tmp_path)]
+    assert losses[-1] < 0.05 * losses[0]
+    assert history(tmp_path)[-1]["dev_wer"] == evaluate(load_bundle(bundle), recipe.data.dev).wer
+    (utterance,) = [u for u in read_corpus(recipe.data.dev) if u.transcript == "CAB A"]
+    assert Transcriber.from_bundle(bundle).transcribe(utterance.path).text == "cab a"
+    record = load_bundle(bundle).training
+    assert record["passes"] == 45
+    assert record["utterances"] == 12
+    assert record["hours"] == pytest.approx(sum(u.duration_s for u in read_corpus(recipe.data.dev)) / 3600, abs=1e-3)
+
+
+def command(recipe_file: Path, out: Path) -> list[str]:
+    return [sys.executable, "-m", "cli", "train", str(recipe_file), "--out", str(out), "--accelerator", "cpu"]
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_losses(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = with_epochs(tiny_recipe, 6)
+    train(recipe, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
+    recipe_file = tmp_path / "tiny.yaml"
+    recipe_file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(recipe)))))
+    out = tmp_path / "killed"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    kills = 0
+    for wait_s in (0.0, 0.35, None):
+        process = subprocess.Popen(command(recipe_file, out), env=environment, stderr=subprocess.PIPE)
+        if wait_s is None:
+            _, stderr = process.communicate(timeout=120)
+            assert process.returncode == 0, stderr.decode()
+            continue
+        before = checkpoint_time(out)
+        while process.poll() is None and checkpoint_time(out) == before:
+            time.sleep(0.005)  # until this life has written a checkpoint of its own
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills >= 1
+    assert results(out) == results(tmp_path / "undisturbed")
+    whole, resumed = load_bundle(tmp_path / "undisturbed" / "bundle"), load_bundle(out / "bundle")
+    for name, weight in whole.acoustic_model.state_dict().items():
+        assert torch.equal(weight, resumed.acoustic_model.state_dict()[name]), name
+
+
+def checkpoint_time(out: Path) -> int:
+    checkpoint = out / "last.ckpt"
+    return checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+
+
+def test_two_processes_give_the_losses_of_one(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(with_epochs(tiny_recipe, 3), acoustic_model=replace(tiny_recipe.acoustic_model, dropout=0.0))
+    recipe_file = tmp_path / "tiny.yaml"
+    recipe_file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(recipe)))))
+    for processes in (1, 2):
+        subprocess.run(
+            [*command(recipe_file, tmp_path / str(processes)), "--devices", str(processes)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+    one = [line["loss"] for line in history(tmp_path / "1")]
+    two = [line["loss"] for line in history(tmp_path / "2")]
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_a_run_can_be_made_longer_but_not_otherwise_changed(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    train(with_epochs(tiny_recipe, 1), tmp_path, accelerator="cpu", report=QUIET)
+    train(with_epochs(tiny_recipe, 2), tmp_path, accelerator="cpu", report=QUIET)
+    assert [line["epoch"] for line in history(tmp_path)] == [1, 2]
+    with pytest.raises(RecipeError, match="holds a run of another recipe"):
+        train(replace(tiny_recipe, seed=2), tmp_path, accelerator="cpu", report=QUIET)
+
+
+def test_a_warm_start_begins_with_the_bundle_it_is_given(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    first = train(with_epochs(tiny_recipe, 12), tmp_path / "first", accelerator="cpu", report=QUIET)
+    gentle = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, epochs=1, peak_lr=1e-6))
+    train(gentle, tmp_path / "second", warm_start=first, accelerator="cpu", report=QUIET)
+    cold = results(tmp_path / "first")
+    assert results(tmp_path / "second")[0][0] < 0.5 * (cold[0][0] + cold[-1][0])
+    assert load_bundle(tmp_path / "second" / "bundle").training["warm_start"] == str(first)
+
+
+def test_a_warm_start_of_other_sizes_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    first = train(with_epochs(tiny_recipe, 1), tmp_path / "first", accelerator="cpu", report=QUIET)
+    wider = replace(tiny_recipe, acoustic_model=replace(tiny_recipe.acoustic_model, hidden_size=25))
+    with pytest.raises(RecipeError, match=r"hidden_size=24.*hidden_size=25"):
+        train(wider, tmp_path / "wider", warm_start=first, accelerator="cpu", report=QUIET)
+    other = replace(tiny_recipe, front_end=replace(tiny_recipe.front_end, f_max_hz=5000.0))
+    with pytest.raises(RecipeError, match=r"f_max_hz=4000.*f_max_hz=5000"):
+        train(other, tmp_path / "other", warm_start=first, accelerator="cpu", report=QUIET)
+
+
+def test_an_infinite_loss_stops_with_the_batch_named(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = trainer._loss
+    calls = 0
+
+    def explode_in_the_fourth_batch(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        loss, log_probs, lengths = honest(*arguments)
+        return (loss * math.nan if calls == 4 else loss), log_probs, lengths
+
+    monkeypatch.setattr(trainer, "_loss", explode_in_the_fourth_batch)
+    with pytest.raises(DivergedError, match=r"loss is nan in pass \d+, batch \d+ \(.+\).*last\.ckpt"):
+        train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
+    monkeypatch.undo()
+    train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
+    assert all(math.isfinite(loss) for loss, _ in results(tmp_path))
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_kept(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(with_epochs(tiny_recipe, 1), tmp_path, accelerator="cpu", report=QUIET)
+    kept = (tmp_path / "last.ckpt").read_bytes()
+
+    def no_space(_state: object, path: Path) -> None:
+        path.write_bytes(b"half a checkpo")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", no_space)
+    with pytest.raises(StorageError, match="No space left on device"):
+        train(with_epochs(tiny_recipe, 2), tmp_path, accelerator="cpu", report=QUIET)
+    assert (tmp_path / "last.ckpt").read_bytes() == kept
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def corpus_with(tones: Path, folder: Path, *extra: Utterance, copies: int = 1) -> str:
+    write_manifest([*(read_corpus(tones) * copies), *extra], folder / "corpus.tsv")
+    return str(folder / "corpus.tsv")
+
+
+def refused(recipe: Recipe, corpus: str, out: Path) -> str:
+    with pytest.raises(CorpusError) as refusal:
+        train(replace(recipe, data=replace(recipe.data, train=(corpus,))), out, accelerator="cpu", report=QUIET)
+    return str(refusal.value)
+
+
+def test_targets_longer_than_their_frames_are_refused_by_name(
+    tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path
+) -> None:
+    clip = read_corpus(tones_manifest)[0]
+    chatter = replace(clip, id="chatterbox", transcript="A B C " * 40)
+    message = refused(tiny_recipe, corpus_with(tones_manifest, tmp_path, chatter), tmp_path / "run")
+    assert "1 of 13" in message
+    assert "target longer than its frames" in message
+    assert "chatterbox: 239 units" in message
+
+
+def test_characters_without_a_unit_are_refused_by_name(
+    tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path
+) -> None:
+    odd = replace(read_corpus(tones_manifest)[0], id="odd", transcript="7 B")
+    message = refused(tiny_recipe, corpus_with(tones_manifest, tmp_path, odd), tmp_path / "run")
+    assert "'7'" in message
+    assert "odd" in message
+
+
+def test_one_utterance_in_a_hundred_that_cannot_be_used_is_left_out(
+    tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = replace(read_corpus(tones_manifest)[0], id="odd", transcript="7 B")
+    corpus = corpus_with(tones_manifest, tmp_path, odd, copies=9)
+    recipe = replace(with_epochs(tiny_recipe, 1), data=replace(tiny_recipe.data, train=(corpus,), dev=""))
+    bundle = train(recipe, tmp_path / "run", accelerator="cpu", report=QUIET)
+    assert load_bundle(bundle).training["utterances"] == 108
+    assert "left out" in caplog.text
+    assert "odd" in caplog.text
+
+
+def test_a_corpus_whose_audio_cannot_be_read_is_refused(
+    tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "noise.wav").write_bytes(os.urandom(2000))
+    broken = Utterance("broken", tmp_path / "noise.wav", "A", "", 1.0)
+    message = refused(tiny_recipe, corpus_with(tones_manifest, tmp_path, broken), tmp_path / "run")
+    assert "audio that cannot be read" in message
+    assert "noise.wav" in message
+
+
+def test_an_over_long_utterance_is_left_out_by_name(
+    tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = replace(with_epochs(tiny_recipe, 1), data=replace(tiny_recipe.data, dev="", max_utterance_s=1.15))
+    bundle = train(recipe, tmp_path, accelerator="cpu", report=QUIET)
+    longer = [u.id for u in read_corpus(tones_manifest) if u.duration_s > 1.15]
+    assert longer
+    assert load_bundle(bundle).training["utterances"] == 12 - len(longer)
+    assert all(f"{name}: " in caplog.text for name in longer)
+
+
+def test_the_learning_rate_rises_and_falls(tiny_recipe: Recipe) -> None:
+    shares = [i / 1000 for i in range(1001)]
+    rates = [learning_rate(share, tiny_recipe) for share in shares]
+    top = rates.index(max(rates))
+    assert shares[top] == pytest.approx(tiny_recipe.optimizer.warmup_share, abs=2e-3)
+    assert max(rates) == pytest.approx(tiny_recipe.optimizer.peak_lr, rel=1e-3)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert rates[0] > 0
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
