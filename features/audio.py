@@ -120,7 +120,7 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
         if isinstance(source, bytes):
             file: BinaryIO = io.BytesIO(source)
         else:
-            file = stack.enter_context(open(source, "rb"))
+            file = stack.enter_context(_Nameless(io.FileIO(source)))
             if not file.seekable():  # a pipe
                 file = io.BytesIO(file.read())
         container = inspect_container(file)
@@ -133,6 +133,14 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
     if not len(samples_N):
         raise EmptyAudioError(f"the {container.kind} holds no samples")
     return Waveform(samples_N)
+
+
+class _Nameless(io.BufferedReader):
+    """A file that keeps its name to itself: both libraries would draw conclusions from it (soundfile from ".raw")."""
+
+    @property
+    def name(self) -> str:
+        return ""
 
 
 # What the steps below hand on: the sample rate with each block. In a block_NC every column is a channel.
@@ -161,7 +169,7 @@ def _mono(blocks: Blocks, max_duration_s: float | None) -> Blocks:
         _check_finite(block_NC, float(duration_s), rate_hz)
         duration_s += Fraction(len(block_NC), rate_hz)
         _check_duration(duration_s, max_duration_s)
-        yield rate_hz, block_NC.mean(axis=1)
+        yield rate_hz, block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def _check_parameters(rate_hz: int, channels: int) -> None:
