@@ -156,4 +156,5 @@ def openai_error(
     message: str, type_: str = INVALID_REQUEST, *, param: str | None = None, code: str | None = None
 ) -> dict[str, object]:
     """OpenAI's error object."""
-    return {"error": {"message": message, "type": type_, "param": param, "code": code}}
+    sendable = message.encode(errors="replace").decode()  # what a client sent may hold halves of surrogate pairs
+    return {"error": {"message": sendable, "type": type_, "param": param, "code": code}}

@@ -95,7 +95,7 @@ class ServedModel:
         if name not in (recogniser.name, *ALIASES):
             aliases = " and ".join(f"'{alias}'" for alias in ALIASES)
             raise UnknownModelError(
-                f"The model '{name}' does not exist. Served here is '{recogniser.name}'; {aliases} name it too."
+                f"The model '{name[:100]}' does not exist. Served here is '{recogniser.name}'; {aliases} name it too."
             )
         return recogniser
 

@@ -120,7 +120,7 @@ def _unbracketed(fields: dict[str, list[str]]) -> dict[str, Any]:
     if isinstance(strategy, str) and strategy.lstrip().startswith("{"):
         try:
             values["chunking_strategy"] = json.loads(strategy)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InvalidRequestError(
                 "The parameter 'chunking_strategy' is not valid JSON.", param="chunking_strategy"
             ) from None

@@ -1,5 +1,6 @@
 """The server process: uvicorn around the application, with our log format."""
 
+import contextlib
 import logging
 import logging.config
 from typing import Any
@@ -38,7 +39,8 @@ def serve(settings: Settings) -> int:
         server.should_exit = True
 
     served.on_failure = stop
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has ended in good order
+        server.run()
     return 1 if served.failure or not server.started else 0
 
 

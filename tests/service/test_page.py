@@ -1,0 +1,169 @@
+"""The page at / in a real browser."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from service.settings import Settings
+from tests.service.caption_readers import read_srt, read_vtt, text_of
+from tests.service.conftest import Server, serving, wait_until
+from tests.service.fakes import TEXT, FakeTranscriber, wav
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --autoplay-policy=no-user-gesture-required"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail("no Chromium; scripts/browser installs it")
+        pytest.skip("no Chromium; scripts/browser installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_server() -> Iterator[Server]:
+    with serving(Settings(), FakeTranscriber()) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, page_server: Server) -> Iterator[Page]:
+    """The page, opened; whatever its console complains of fails the test."""
+    context = browser.new_context(accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.goto(page_server.url)
+    expect(page.locator("#model")).to_have_text("fake-base")
+    yield page
+    context.close()
+    assert [complaint for complaint in complaints if "status of 4" not in complaint] == []
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    path = tmp_path / "my speech.wav"
+    path.write_bytes(wav(8.0))
+    return path
+
+
+def choose(page: Page, path: Path) -> None:
+    page.set_input_files("#file", path)
+
+
+def test_a_chosen_file_becomes_words(page: Page, speech: Path) -> None:
+    choose(page, speech)
+    expect(page.locator("#name")).to_have_text("my speech.wav")
+    assert " ".join(page.locator(".word").all_text_contents()) == TEXT
+    levels = [word.get_attribute("data-level") for word in page.locator(".word").all()[:4]]
+    assert levels == ["3", "2", "1", "0"]  # confidences 0.98, 0.75, 0.5, 0.2
+    page.hover(".word >> nth=1")
+    expect(page.locator("#tip")).to_have_text("0.50 s – 0.75 s · 75 % sure")
+
+
+def test_a_dropped_file_becomes_words(page: Page, speech: Path) -> None:
+    handle = page.evaluate_handle(
+        """bytes => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.wav", {type: "audio/wav"}));
+            return transfer;
+        }""",
+        list(speech.read_bytes()),
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": handle})
+    expect(page.locator("#name")).to_have_text("dropped.wav")
+    expect(page.locator(".word")).to_have_count(len(TEXT.split()))
+
+
+def test_progress_and_cancel(page: Page, page_server: Server, tmp_path: Path) -> None:
+    page_server.fake.hold()
+    unheard = tmp_path / "long.wav"
+    unheard.write_bytes(wav(1.25))
+    choose(page, unheard)
+    expect(page.locator("#work-text")).to_contain_text("Listening")
+    expect(page.locator("#bar")).to_be_visible()
+    wait_until(lambda: page_server.fake.running == 1)
+    page.click("#cancel")
+    expect(page.locator("#work")).to_be_hidden()
+    wait_until(lambda: page_server.fake.running == 0)
+    page_server.fake.release()
+
+
+def test_a_word_is_heard_and_followed(page: Page, speech: Path) -> None:
+    choose(page, speech)
+    page.click(".word >> nth=5")
+    expect(page.locator(".word.now")).to_have_count(1)
+    assert page.evaluate("document.querySelector('#player').currentTime") >= 1.7
+    wait_until(lambda: bool(page.evaluate("document.querySelector('.word.now').dataset.index > 6")))  # by itself
+
+
+def test_by_keyboard_alone(page: Page, speech: Path) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+    choose(page, speech)
+    expect(page.locator(".word").first).to_be_visible()
+    page.locator("#player").focus()
+    while page.evaluate("!document.activeElement.classList.contains('word')"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tip")).to_contain_text("0.80 s")
+    page.keyboard.press("Enter")
+    expect(page.locator(".word.now")).to_have_count(1)
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.textContent") == TEXT.split()[-1]
+
+
+def test_downloads(page: Page, page_server: Server, speech: Path) -> None:
+    choose(page, speech)
+    expect(page.locator(".word").first).to_be_visible()
+    calls = page_server.fake.calls
+    texts = {}
+    for suffix in ("txt", "srt", "vtt"):
+        with page.expect_download() as download:
+            page.click(f"[data-suffix={suffix}]")
+        assert download.value.suggested_filename == f"my speech.{suffix}"
+        texts[suffix] = Path(download.value.path()).read_text()
+    assert texts["txt"] == TEXT + "\n"
+    assert text_of(read_srt(texts["srt"])) == TEXT
+    assert read_vtt(texts["vtt"]) == read_srt(texts["srt"])
+    assert page_server.fake.calls == calls  # the server remembers; nothing is transcribed again
+
+
+def test_errors_are_readable(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.wav").write_text("these are notes")
+    choose(page, tmp_path / "notes.wav")
+    expect(page.locator("#problem-text")).to_contain_text("not audio that can be read")
+    expect(page.locator("#problem-id")).to_contain_text("req_")
+
+
+def test_silence(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "silence.wav").write_bytes(wav(1.0, amplitude=0))
+    choose(page, tmp_path / "silence.wav")
+    expect(page.locator("#transcript")).to_have_text("No speech was heard.")
+
+
+def test_nothing_comes_from_elsewhere(browser: Browser, page_server: Server) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    urls: list[str] = []
+    page.on("request", lambda sent: urls.append(sent.url))
+    page.goto(page_server.url)
+    expect(page.locator("#model")).to_have_text("fake-base")
+    context.close()
+    assert len(urls) >= 4
+    assert all(url.startswith(page_server.url) for url in urls)

@@ -1,0 +1,172 @@
+"""`cepstra transcribe` and `cepstra --help`; `cepstra serve` is in tests/service/test_real_server.py."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import cli
+from model.checkpoint import Bundle, save_bundle
+from model.transcriber import Transcriber
+from service.formats import to_json, to_verbose_json
+from service.settings import DEFAULT_BUNDLE
+from tests.model.conftest import make_bundle, tiny_bundle
+from tests.service.caption_readers import read_srt, read_vtt
+from tests.service.fakes import wav
+
+__all__ = ["make_bundle", "tiny_bundle"]  # fixtures of the model's tests, used here too
+
+ROOT = Path(__file__).resolve().parents[1]
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "tiny"
+    save_bundle(tiny_bundle, path)
+    return path
+
+
+@pytest.fixture
+def run(bundle: Path) -> Run:
+    """Runs `cepstra transcribe` with the tiny bundle, in this process."""
+
+    def transcribe(*arguments: object, stdin: bytes | None = None) -> Result:
+        command = ["transcribe", "--bundle", str(bundle), *map(str, arguments)]
+        return CliRunner().invoke(cli.app, command, input=stdin)
+
+    return transcribe
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.wav"
+    path.write_bytes(wav(3.0))
+    return path
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    path = tmp_path / "other [1].wav"
+    path.write_bytes(wav(2.0, amplitude=0.1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def transcriber(bundle: Path) -> Transcriber:
+    return Transcriber.from_bundle(bundle)
+
+
+def test_text_alone_goes_to_stdout(run: Run, clip: Path, transcriber: Transcriber) -> None:
+    result = run(clip)
+    assert result.exit_code == 0
+    assert result.stdout == transcriber.transcribe(clip).text + "\n"
+    assert str(clip) in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--format=text", "--format=json", "--format=verbose_json", "--format=srt"])
+def test_stdin_is_the_same_as_a_file(run: Run, clip: Path, option: str) -> None:
+    assert run("-", option, stdin=clip.read_bytes()).stdout == run(clip, option).stdout != ""
+
+
+def test_json(run: Run, clip: Path, transcriber: Transcriber) -> None:
+    transcript = transcriber.transcribe(clip)
+    assert json.loads(run(clip, "--format", "json").stdout) == to_json(transcript)
+    verbose = json.loads(run(clip, "--format", "verbose_json").stdout)
+    assert verbose == to_verbose_json(transcript, ("segment", "word"))
+    assert verbose["words"]
+
+
+def test_captions(run: Run, clip: Path) -> None:
+    as_srt, as_vtt = run(clip, "--format", "srt").stdout, run(clip, "--format", "vtt").stdout
+    assert read_srt(as_srt) == read_vtt(as_vtt) != []
+
+
+def test_several_files_in_text_are_a_line_each(run: Run, clip: Path, other: Path, transcriber: Transcriber) -> None:
+    assert run(clip, other).stdout.splitlines() == [
+        f"{path}\t{transcriber.transcribe(path).text}" for path in (clip, other)
+    ]
+
+
+def test_several_files_in_json_are_an_object_each(run: Run, clip: Path, other: Path) -> None:
+    objects = [json.loads(line) for line in run(clip, other, "--format", "json").stdout.splitlines()]
+    assert [entry.pop("file") for entry in objects] == [str(clip), str(other)]
+    assert objects[1] == json.loads(run(other, "--format", "json").stdout)
+
+
+@pytest.mark.parametrize("caption_format", ["srt", "vtt"])
+def test_several_files_make_no_captions(run: Run, clip: Path, other: Path, caption_format: str) -> None:
+    result = run(clip, other, "--format", caption_format)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "takes a single file" in result.stderr
+
+
+def test_bad_files_do_not_stop_the_others(run: Run, clip: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.wav"
+    notes.write_text("these are notes")
+    missing = tmp_path / "missing.wav"
+    result = run(notes, clip, missing, tmp_path)
+    assert result.exit_code == 1
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [str(clip)]
+    errors = [line for line in result.stderr.splitlines() if line.startswith("cepstra: ")]
+    assert len(errors) == 3
+    assert errors[0].startswith(f"cepstra: {notes}: not audio")
+    assert errors[1:] == [f"cepstra: {missing}: No such file or directory", f"cepstra: {tmp_path}: Is a directory"]
+
+
+def test_no_bundle(clip: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["transcribe", str(clip), "--bundle", str(tmp_path / "none")])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert str(tmp_path / "none") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_bundle_can_come_from_the_environment(clip: Path, bundle: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["transcribe", str(clip)], env={"CEPSTRA_BUNDLE": str(bundle)})
+    assert result.exit_code == 0
+    assert result.stdout.strip()
+
+
+def test_the_default_bundle_is_the_services() -> None:
+    assert cli.DEFAULT_BUNDLE == DEFAULT_BUNDLE
+
+
+def test_a_terminal_gets_a_bar(clip: Path, other: Path, bundle: Path) -> None:
+    """A process of its own with a terminal for standard error, and a pipe for standard output."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "cli", "transcribe", "--bundle", str(bundle), str(clip), str(other)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(theirs)
+    shown = b""
+    while chunk := read_terminal(ours):
+        shown += chunk
+    os.close(ours)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(stdout.decode().splitlines()) == 2
+    assert b"\x1b" not in stdout
+    assert b"[1/2]" in shown
+    assert "━".encode() in shown
+
+
+def read_terminal(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # what Linux says when the other end has closed
+        return b""
+
+
+def test_help_names_the_commands() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    assert "serve" in result.stdout
+    assert "transcribe" in result.stdout
