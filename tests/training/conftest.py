@@ -1,14 +1,17 @@
 """A corpus small enough to learn in seconds: each letter is a tone of its own."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from features.front_end import FrontEndConfig
-from model.acoustic_model import AcousticModelConfig
+from features.front_end import FrontEnd, FrontEndConfig
+from features.normalization import GlobalCMVN
+from model.acoustic_model import AcousticModel, AcousticModelConfig
+from model.checkpoint import Bundle
+from model.tokenizer import CharacterTokenizer
 from training.augment import AugmentConfig
 from training.corpora import Utterance, write_manifest
 from training.recipe import DataConfig, OptimizerConfig, Recipe
@@ -58,6 +61,11 @@ def tiny_recipe(tones_manifest: Path) -> Recipe:
     )
 
 
-def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """The same recipe with another number of passes."""
-    return replace(recipe, optimizer=replace(recipe.optimizer, epochs=epochs))
+@pytest.fixture
+def tiny_bundle(tiny_recipe: Recipe) -> Bundle:
+    """An untrained bundle of the tiny recipe's sizes."""
+    torch.manual_seed(3)
+    tokenizer = CharacterTokenizer()
+    acoustic_model = AcousticModel(tiny_recipe.acoustic_model).eval()
+    cmvn = GlobalCMVN(tiny_recipe.front_end.n_features)
+    return Bundle("tiny", FrontEnd(tiny_recipe.front_end), cmvn, acoustic_model, tokenizer)
