@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.settings import Settings
+
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT_S = 120
 
@@ -32,6 +34,15 @@ def test_compose_gives_the_service_no_more_than_it_needs() -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["ports"] == ["${CEPSTRA_PUBLISH:-127.0.0.1:8000}:8000"]
     assert "privileged" not in service
+
+
+def test_compose_passes_on_every_setting_that_is_not_the_image_s_own() -> None:
+    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["cepstra"]
+    own = {"bundle", "host", "port"}
+    assert set(service["environment"]) == {
+        f"CEPSTRA_{name.upper()}" for name in Settings.model_fields if name not in own
+    }
+    assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["shutdown_s"].default
 
 
 def test_the_image_runs_as_an_ordinary_user() -> None:
