@@ -48,7 +48,7 @@ def inspect_container(file: BinaryIO) -> Container:
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise EmptyAudioError("the audio is empty: it has 0 bytes; send a recording")
-    start = _after_id3(file, 0)
+    start = _after_id3(file, size)
     magic = _read(file, start, 12)
     if magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] == b"WAVE":
         return Container("wav", open_ended=_wav_is_open_ended(file, size))
@@ -84,14 +84,16 @@ def _broken(kind: str, offset: int, what: str) -> CorruptAudioError:
     return CorruptAudioError(f"{kind} is truncated or damaged at byte {offset}: {what}; send the whole file")
 
 
-def _after_id3(file: BinaryIO, offset: int) -> int:
-    """The offset behind an ID3v2 tag that begins at `offset`, or `offset` if none does."""
-    header = _read(file, offset, 10)
-    if header[:3] != b"ID3" or len(header) < 10:
-        return offset
-    body_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
-    footer_bytes = 10 if header[5] & 0x10 else 0
-    return offset + 10 + body_bytes + footer_bytes
+def _after_id3(file: BinaryIO, size: int) -> int:
+    """The offset behind the ID3v2 tags that the file begins with; 0 if there are none."""
+    offset = 0
+    while (header := _read(file, offset, 10))[:3] == b"ID3" and len(header) == 10:
+        body_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
+        footer_bytes = 10 if header[5] & 0x10 else 0
+        offset += 10 + body_bytes + footer_bytes
+    if offset > size:
+        raise _broken("ID3 tag", size, f"{offset - size} bytes of it are missing")
+    return offset
 
 
 # --- wav: RIFF chunks ------------------------------------------------------------------------------------------------
