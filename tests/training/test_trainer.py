@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from training.recipe import Recipe
 from training.trainer import learning_rate, train
 
 QUIET = ProgressReport(quiet=True)
+KILLS = int(os.environ.get("CEPSTRA_KILLS", "2"))  # `make prove-resume` asks for many
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
@@ -64,17 +66,18 @@ def command(recipe_file: Path, out: Path) -> list[str]:
 
 
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_losses(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = with_epochs(tiny_recipe, 6)
+    recipe = with_epochs(tiny_recipe, 6 * KILLS)
     train(recipe, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
     recipe_file = tmp_path / "tiny.yaml"
     recipe_file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(recipe)))))
     out = tmp_path / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
-    for wait_s in (0.0, 0.35, None):
+    waits_s = random.Random(7)
+    for wait_s in [waits_s.uniform(0.0, 0.4) for _ in range(KILLS)] + [None]:
         process = subprocess.Popen(command(recipe_file, out), env=environment, stderr=subprocess.PIPE)
         if wait_s is None:
-            _, stderr = process.communicate(timeout=120)
+            _, stderr = process.communicate(timeout=600)
             assert process.returncode == 0, stderr.decode()
             continue
         before = checkpoint_time(out)
@@ -84,7 +87,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_losses(tiny_recipe: Reci
         process.send_signal(signal.SIGKILL)
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
-    assert kills >= 1
+    assert kills >= KILLS / 2  # a run that had ended before it was to be killed does not count
     assert results(out) == results(tmp_path / "undisturbed")
     whole, resumed = load_bundle(tmp_path / "undisturbed" / "bundle"), load_bundle(out / "bundle")
     for name, weight in whole.acoustic_model.state_dict().items():
