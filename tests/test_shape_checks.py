@@ -6,8 +6,11 @@ from jaxtyping import TypeCheckError
 
 from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
+from model.alignment import SegmentConfig, build_segments
 from model.decoder import decode_greedy
+from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
+from model.tokenizer import CharacterTokenizer
 
 
 def test_a_wrong_number_of_axes_is_refused() -> None:
@@ -35,4 +38,9 @@ def test_a_result_of_a_wrong_shape_is_refused() -> None:
 
 
 def test_integers_pass_for_floats_as_they_do_for_the_type_checker() -> None:
-    assert FrontEndConfig(window_ms=20).window_samples == 320
+    assert build_segments([], torch.zeros(0, 29), CharacterTokenizer(), frame_s=1, duration_s=1) == ()
+
+
+def test_options_give_their_own_errors() -> None:
+    with pytest.raises(OptionError, match="pause is -1"):
+        SegmentConfig(pause_s=-1)

@@ -14,12 +14,6 @@ from model.tokenizer import CharacterTokenizer
 BundleMaker = Callable[..., Bundle]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_torch_thread() -> None:
-    """Layers this small lose more time to starting threads than they gain, above all on a busy machine."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def make_bundle() -> BundleMaker:
     """`make_bundle(seed)` gives other weights for every seed; further arguments go to `AcousticModelConfig`."""
