@@ -70,7 +70,7 @@ async def _answer_ours(request: Request, error: Exception) -> JSONResponse:
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     """Starlette's own errors: no such route, wrong method, a form that cannot be parsed."""
     assert isinstance(error, HTTPException)
-    message, code = str(error.detail), None
+    message, code = str(error.detail), "invalid_form"
     if error.status_code == 404:
         message, code = f"Unknown request URL: {request.method} {request.url.path}.", "unknown_url"
     elif error.status_code == 405:

@@ -16,6 +16,8 @@ logger = logging.getLogger("cepstra.access")
 REQUEST_ID = "x-request-id"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
+PROBES = ("/healthz", "/readyz")  # asked every few seconds: logged on demand only
+
 SAFE_HEADERS = {
     # The page needs its own script and style, its own server, and the chosen file as a blob: nothing else.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -60,7 +62,8 @@ class RequestContext:
             logger.error("%s failed", request_id)
             await error_response(error)(scope, receive, send_with_headers)
         finally:
-            logger.info(
+            logger.log(
+                logging.DEBUG if scope["path"] in PROBES else logging.INFO,
                 "%s %s %r -> %d in %.0f ms",
                 request_id,
                 scope["method"],

@@ -120,7 +120,6 @@ class BodyLimit:
             error = too_large(f"The request announces {length} bytes", self.max_file_bytes)
             await error_response(error)(scope, body.receive, body.send)
         else:
-            # Nothing is drained that the client holds back until it is asked for it ("Expect: 100-continue").
             await self.app(scope, body.receive, body.send)
 
 

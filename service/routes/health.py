@@ -7,12 +7,14 @@ from service.recogniser import ServedModel
 router = APIRouter()
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Does the process answer?")
 async def healthz() -> dict[str, str]:
     """200 as soon as the server listens."""
     return {"status": "ok"}
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Can it transcribe?")
 async def readyz(request: Request) -> dict[str, str]:
     """200 once the model is loaded and warmed up; 503 before that, and where it could not be loaded."""

@@ -19,7 +19,7 @@ FILES = {
 def _add(path: str, file_name: str, media_type: str) -> None:
     body = (WEB / file_name).read_bytes()
 
-    @router.get(path)
+    @router.api_route(path, methods=["GET", "HEAD"])
     async def page() -> Response:
         return Response(body, media_type=media_type, headers={"cache-control": "no-cache"})
 

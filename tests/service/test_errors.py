@@ -73,6 +73,14 @@ def test_request_ids(server: Server) -> None:
     assert answered("") != answered("")
 
 
+@pytest.mark.parametrize("path", ["/", "/app.js", "/healthz", "/readyz"])
+def test_head_is_get_without_a_body(server: Server, path: str) -> None:
+    head, get = request("HEAD", server.url + path), request("GET", server.url + path)
+    assert head.status_code == get.status_code == 200
+    assert head.headers["content-length"] == get.headers["content-length"] != "0"
+    assert head.content == b""
+
+
 def test_safe_headers(server: Server) -> None:
     for path in ("/", "/healthz", "/nothing"):
         headers = request("GET", server.url + path).headers

@@ -135,7 +135,7 @@ def test_content_types(server: Server, name: str, content_type: str) -> None:
         ({"files": {"model": (None, "default")}}, 400, "file", "missing_required_parameter"),
         ({"files": {"file": (None, "text"), "model": (None, "default")}}, 400, "file", "missing_required_parameter"),
         ({"files": {"other": ("a", CLIP)}}, 400, "other", "invalid_value"),
-        ({"files": [("file", ("a", CLIP)), ("file", ("b", CLIP))]}, 400, None, None),
+        ({"files": [("file", ("a", CLIP)), ("file", ("b", CLIP))]}, 400, None, "invalid_form"),
         (
             {"files": [("file", ("a", CLIP)), ("model", (None, "a")), ("model", (None, "b"))]},
             400,
@@ -145,8 +145,8 @@ def test_content_types(server: Server, name: str, content_type: str) -> None:
         ({"data": {"model": "default"}}, 415, None, "unsupported_media_type"),
         ({"json": {"model": "default"}}, 415, None, "unsupported_media_type"),
         ({"content": b""}, 415, None, "unsupported_media_type"),
-        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, None, None),
-        ({"content": b"xx", "headers": {"content-type": "multipart/form-data; boundary=b"}}, 400, None, None),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400, None, "invalid_form"),
+        ({"content": b"xx", "headers": {"content-type": "multipart/form-data; boundary=b"}}, 400, None, "invalid_form"),
     ],
 )
 def test_bad_forms(
