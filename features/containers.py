@@ -19,6 +19,11 @@ from typing import BinaryIO, Literal
 from features.errors import CorruptAudioError, EmptyAudioError, UnsupportedAudioError
 from features.mpeg_frames import adts_frame_bytes, mp3_frame_bytes, xing_frames
 
+# Files of nothing but empty elements would keep the walks below busy for minutes. A million is five hours of live
+# webm, and far more of everything else.
+MOST_ELEMENTS = 1_000_000
+MOST_TAGS = 10
+
 Kind = Literal["wav", "flac", "vorbis", "ogg", "webm", "mp4", "mp3", "aac"]
 
 
@@ -84,10 +89,18 @@ def _broken(kind: str, offset: int, what: str) -> CorruptAudioError:
     return CorruptAudioError(f"{kind} is truncated or damaged at byte {offset}: {what}; send the whole file")
 
 
+def _check_elements(kind: Kind, offset: int, elements: int) -> None:
+    if elements > MOST_ELEMENTS:
+        raise _broken(kind, offset, f"it has more than {MOST_ELEMENTS} elements")
+
+
 def _after_id3(file: BinaryIO, size: int) -> int:
     """The offset behind the ID3v2 tags that the file begins with; 0 if there are none."""
     offset = 0
-    while (header := _read(file, offset, 10))[:3] == b"ID3" and len(header) == 10:
+    for _ in range(MOST_TAGS):
+        header = _read(file, offset, 10)
+        if header[:3] != b"ID3" or len(header) < 10:
+            break
         body_bytes = sum((byte & 0x7F) << shift for byte, shift in zip(header[6:], (21, 14, 7, 0), strict=True))
         footer_bytes = 10 if header[5] & 0x10 else 0
         offset += 10 + body_bytes + footer_bytes
@@ -186,9 +199,11 @@ SEGMENT_ID, CLUSTER_ID = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 
 def _check_webm(file: BinaryIO, size: int) -> None:
     """Every element lies inside the file. Segments and clusters of unknown size (a live recording) are looked into."""
-    offset = 0
+    offset, elements = 0, 0
     seen_segment = False
     while offset < size:
+        elements += 1
+        _check_elements("webm", offset, elements)
         head = _read(file, offset, 12)  # at most 4 bytes of identifier, 8 of size
         id_bytes = _ebml_bytes(head, 0)
         size_bytes = _ebml_bytes(head, id_bytes)
@@ -224,8 +239,10 @@ def _check_mp4(file: BinaryIO, size: int) -> None:
     allocate an entry for each of them.
     """
     seen: set[bytes] = set()
-    offset, samples_bytes = 0, 0
+    offset, elements, samples_bytes = 0, 0, 0
     while offset < size:
+        elements += 1
+        _check_elements("mp4", offset, elements)
         header = _read(file, offset, 16)
         if len(header) < 8:
             raise _broken("mp4", offset, "a box should begin here")

@@ -13,6 +13,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features import containers
 from features.audio import decode_audio
 from features.containers import inspect_container
 from features.errors import AudioError, CorruptAudioError, EmptyAudioError, UnsupportedAudioError
@@ -245,6 +246,23 @@ def test_mp4_fragments_cannot_claim_more_than_the_file_holds() -> None:
     data[at : at + 4] = b"\x7f\xff\xff\xff"
     with pytest.raises(CorruptAudioError, match="index claims"):
         decode_audio(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("head", "element"),
+    [
+        (b"\x1aE\xdf\xa3\x80\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff", b"\xec\x80"),
+        (b"\0\0\0\x08ftyp", b"\0\0\0\x08free"),
+    ],
+)
+def test_files_of_nothing_but_empty_elements_are_given_up(
+    head: bytes, element: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "MOST_ELEMENTS", 1_000)
+    with pytest.raises(CorruptAudioError, match="more than 1000 elements"):
+        decode_audio(head + element * 1_001)
+    with pytest.raises(CorruptAudioError, match=r"moov|webm is damaged"):
+        decode_audio(head + element * 900)
 
 
 # --- the sizes in a wav's header -------------------------------------------------------------------------------------
