@@ -157,7 +157,8 @@ function wordElement(word) {
   return element;
 }
 
-const clock = (time) => `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, "0")} min`;
+const clock = (time) =>
+  time < 60 ? `${time.toFixed(1)} s` : `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, "0")} min`;
 const seconds = (time) => `${time.toFixed(2)} s`;
 
 // ---- hearing a word, by mouse and by keyboard
