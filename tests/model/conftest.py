@@ -1,6 +1,8 @@
 """A bundle with random weights: small enough to run in milliseconds, and never silent."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ import torch
 from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
-from model.checkpoint import Bundle
+from model.checkpoint import Bundle, load_bundle
 from model.tokenizer import CharacterTokenizer
+from tests.conftest import REPOSITORY
 
 BundleMaker = Callable[..., Bundle]
 
@@ -40,3 +43,12 @@ def make_bundle() -> BundleMaker:
 def tiny_bundle(make_bundle: BundleMaker) -> Bundle:
     """The bundle of seed 0."""
     return make_bundle(0)
+
+
+@pytest.fixture(scope="session")
+def shipped_bundle() -> Bundle:
+    """The bundle that this repository ships, or the one CEPSTRA_BUNDLE names."""
+    path = Path(os.environ.get("CEPSTRA_BUNDLE") or REPOSITORY / "bundles" / "cepstra-base")
+    if not path.exists() and os.environ.get("CI", "").lower() not in ("1", "true"):
+        pytest.skip(f"no bundle at {path}")
+    return load_bundle(path)

@@ -1,19 +1,25 @@
 """The windows of long audio, as a plan and through the whole model."""
 
 import math
+from itertools import accumulate
 
+import jiwer
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from features.audio import Waveform
+from features.audio import Waveform, decode_audio
 from features.front_end import FrontEndConfig
 from model.acoustic_model import SUBSAMPLING, subsampled_length
+from model.checkpoint import Bundle
 from model.chunking import ChunkingConfig, Window, plan_windows
+from model.decoder import decode_greedy
 from model.errors import OptionError
 from model.transcriber import Transcriber
+from tests.conftest import SpokenClip
 from tests.model.conftest import BundleMaker
 
 RATE_HZ = 16_000
@@ -88,6 +94,25 @@ def test_stitched_log_probs_are_those_of_one_pass(make_bundle: BundleMaker) -> N
     assert len(whole_SV) == frames_of(len(waveform.samples_N))
     assert len(set(whole_SV.argmax(-1).tolist())) > 5  # a text that changes, or the comparison would show little
     torch.testing.assert_close(stitched_SV, whole_SV, rtol=0, atol=1e-3)
+
+
+def test_long_speech_reads_in_windows_as_in_one_pass(shipped_bundle: Bundle, dev_clean: list[SpokenClip]) -> None:
+    """A reader's first minute. Each window has its own utterance mean, so some frames may differ; errors may not."""
+    reached_s = accumulate(clip.duration_s for clip in dev_clean)
+    clips = [clip for clip, end_s in zip(dev_clean, reached_s, strict=False) if end_s < 80]
+    waveform = Waveform(np.concatenate([decode_audio(clip.path).samples_N for clip in clips]))
+    assert waveform.duration_s > 65
+    assert len({clip.path.parent for clip in clips}) == 1
+    windows, whole = Transcriber(shipped_bundle), Transcriber(shipped_bundle, chunking=ChunkingConfig(window_s=200.0))
+    windows_SV, whole_SV = windows.log_probs(waveform), whole.log_probs(waveform)
+    assert len(windows_SV) == len(whole_SV) == frames_of(len(waveform.samples_N))
+    assert (windows_SV.argmax(-1) == whole_SV.argmax(-1)).float().mean() > 0.95
+
+    def errors(log_probs_SV: Tensor) -> float:
+        text = shipped_bundle.tokenizer.decode([unit.id for unit in decode_greedy(log_probs_SV)])
+        return float(jiwer.cer(" ".join(clip.transcript.lower() for clip in clips), text))
+
+    assert errors(windows_SV) <= errors(whole_SV) + 0.02
 
 
 @pytest.mark.parametrize("options", [{"window_s": 4.0, "context_s": 2.0}, {"context_s": -1.0}, {"window_s": math.nan}])
