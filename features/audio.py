@@ -151,7 +151,7 @@ def _resample(blocks: Blocks) -> Iterator[np.ndarray]:
     """Mono blocks at any rate → mono blocks at 16 kHz, low-pass filtered below 8 kHz first (soxr, "HQ")."""
     stream, stream_rate_hz = None, SAMPLE_RATE_HZ
     for rate_hz, mono_N in blocks:
-        if rate_hz != stream_rate_hz:  # at the start, and between the links of a chained ogg
+        if rate_hz != stream_rate_hz:  # at the start, and where bare aac changes its rate
             if stream is not None:
                 yield stream.resample_chunk(mono_N[:0], last=True)
             stream = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")

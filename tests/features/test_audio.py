@@ -21,6 +21,7 @@ from features.errors import (
     AudioTooLongError,
     EmptyAudioError,
     NonFiniteAudioError,
+    UnsupportedAudioError,
 )
 from tests.conftest import SpokenClip
 from tests.features.encoders import CONTAINERS, by_av, by_soundfile, opus_in_webm
@@ -170,6 +171,22 @@ def test_links_of_a_chained_ogg_are_all_heard(speech: np.ndarray) -> None:
     samples_N = decode_audio(once + once).samples_N
     assert len(samples_N) == 2 * len(speech)
     assert snr_db(speech, samples_N[: len(speech)]) > LOSSY_DB
+
+
+def test_links_of_a_chained_ogg_have_to_be_alike(speech: np.ndarray) -> None:
+    stereo_NC = np.stack([speech, speech], axis=1)
+    with pytest.raises(UnsupportedAudioError, match="FFmpeg does not support"):
+        decode_audio(by_soundfile(speech, "OGG", "OPUS") + by_soundfile(stereo_NC, "OGG", "OPUS"))
+
+
+def test_aac_may_change_its_rate_and_channels_on_the_way() -> None:
+    mono_N, stereo_NC = tone(500, 16_000), np.stack([tone(500, 48_000), np.zeros(48_000, np.float32)], axis=1)
+    parts = [by_av(mono_N, "adts", "aac", 16_000), by_av(stereo_NC, "adts", "aac", 48_000)]
+    apart = [decode_audio(part).samples_N for part in parts]
+    together_N = decode_audio(b"".join(parts)).samples_N
+    assert abs(len(together_N) - len(apart[0]) - len(apart[1])) <= 1
+    assert amplitude(together_N[: len(apart[0])], 500) == pytest.approx(0.5, rel=0.02)
+    assert amplitude(together_N[len(apart[0]) :], 500) == pytest.approx(0.25, rel=0.02)
 
 
 def test_recorded_speech_has_the_length_that_its_manifest_says(dev_clean: list[SpokenClip]) -> None:

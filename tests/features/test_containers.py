@@ -200,6 +200,17 @@ def decodes(data: bytes) -> bool:
     return True
 
 
+def test_flac_cut_between_two_frames_is_seen_where_the_samples_are_counted() -> None:
+    cut = FILES["flac"].rindex(b"\xff\xf8")  # what a frame begins with
+    with pytest.raises(CorruptAudioError, match=r"truncated: \d+ of 16000 samples"):
+        decode_audio(FILES["flac"][:cut])
+
+
+def test_only_clusters_and_segments_of_webm_may_lack_a_size() -> None:
+    with pytest.raises(CorruptAudioError, match="other than a segment or cluster has no size"):
+        decode_audio(b"\x1aE\xdf\xa3\xff" + FILES["webm opus"][5:])
+
+
 def test_mp3_cut_between_two_frames_is_seen_where_the_frames_are_counted() -> None:
     whole = FILES["mp3"]
     at = 0
