@@ -55,6 +55,14 @@ def test_a_transcript_agrees_with_itself_and_with_the_log_probs(transcriber: Tra
     assert times_s[-1] > 7  # the last second of the audio is still there after stitching
 
 
+def test_log_probs_are_the_parts_of_the_bundle_one_after_another(tiny_bundle: Bundle) -> None:
+    waveform = noise(1.2)
+    samples_BN = torch.from_numpy(waveform.samples_N).unsqueeze(0)
+    features_BTF, lengths_B = tiny_bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
+    log_probs_BSV, _ = tiny_bundle.acoustic_model(tiny_bundle.cmvn(features_BTF, lengths_B), lengths_B)
+    assert torch.equal(Transcriber(tiny_bundle).log_probs(waveform), log_probs_BSV[0])
+
+
 def test_eight_threads_say_what_one_says(transcriber: Transcriber) -> None:
     waveforms = [noise(0.5 + 0.4 * index, seed=index) for index in range(16)]
     expected = [transcriber.transcribe(waveform) for waveform in waveforms]
