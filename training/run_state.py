@@ -105,7 +105,7 @@ class RunState:
         self.cmvn.load_state_dict(state["cmvn"])
         self.optimizer.load_state_dict(state["optimizer"])
         if len(state["random"]) == fabric.world_size:
-            torch.set_rng_state(state["random"][fabric.global_rank].cpu())
+            torch.set_rng_state(state["random"][fabric.global_rank].cpu().clone())
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
         self.position = Position(**state["position"])

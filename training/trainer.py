@@ -155,7 +155,9 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(share, recipe)
             loss_sum, log_probs_BSV, lengths_B = _loss(front_end, cmvn, network, batch, recipe, position.epoch)
-            nats = float(cast(Tensor, fabric.all_reduce(loss_sum.detach(), reduce_op="sum"))) / units
+            due = fabric.is_global_zero and time.monotonic() - last_saved >= recipe.checkpoint_minutes * 60
+            nats, saving = _agree(fabric, loss_sum, due)
+            nats /= units
             if not math.isfinite(nats):
                 names = ", ".join(utterances[index].id for index, _ in planned.items)
                 raise DivergedError(
@@ -180,7 +182,7 @@ def train(
             position.step += 1
             now = time.monotonic()
             position.seconds, clock = position.seconds + now - clock, now
-            if now - last_saved >= recipe.checkpoint_minutes * 60:
+            if saving:
                 state.save(out, recipe, fabric)
                 last_saved = time.monotonic()
         line: dict[str, Any] = {
@@ -239,6 +241,13 @@ def _loss(
         zero_infinity=True,
     )
     return loss, log_probs_BSV.detach(), lengths_B
+
+
+def _agree(fabric: Fabric, loss_sum: Tensor, due: bool) -> tuple[float, bool]:
+    """The loss of all processes together, and whether the first one, whose clock counts, wants a checkpoint."""
+    mine = torch.stack([loss_sum.detach(), loss_sum.new_tensor(float(due))])
+    loss, saving = cast(Tensor, fabric.all_reduce(mine, reduce_op="sum")).tolist()
+    return loss, saving > 0
 
 
 def _load(fabric: Fabric, dataset: SpeechDataset, workers: int) -> Iterator[Batch]:
