@@ -31,7 +31,7 @@ def render(
     transcript: Transcript,
     response_format: ResponseFormat,
     *,
-    granularities: Sequence[Granularity] = ("segment",),
+    granularities: Sequence[Granularity] = ("segment", "word"),
     logprobs: bool = False,
 ) -> str:
     """The body of the answer in `response_format`, as text.
@@ -68,7 +68,9 @@ def to_json(transcript: Transcript, *, logprobs: bool = False) -> dict[str, Any]
     return answer
 
 
-def to_verbose_json(transcript: Transcript, granularities: Sequence[Granularity] = ("segment",)) -> dict[str, Any]:
+def to_verbose_json(
+    transcript: Transcript, granularities: Sequence[Granularity] = ("segment", "word")
+) -> dict[str, Any]:
     """The `verbose_json` answer: `segments` and `words` each where `granularities` names it."""
     answer: dict[str, Any] = {
         "task": "transcribe",

@@ -51,7 +51,7 @@ class TranscriptionOptions(BaseModel):
     response_format: ResponseFormat = Field(default="json", description="Shape of the answer.")
     timestamp_granularities: list[Granularity] = Field(
         default=[],
-        description="For `verbose_json` only: `segment` (the default), `word`, or both.",
+        description="For `verbose_json` only: `segment`, `word`, or both, which is the default.",
     )
     include: list[Literal["logprobs"]] = Field(
         default=[], description="`logprobs` adds the log-probability of each unit to `json` answers and streams."
@@ -68,7 +68,7 @@ class TranscriptionOptions(BaseModel):
     @property
     def granularities(self) -> tuple[Granularity, ...]:
         """What `verbose_json` shows."""
-        return tuple(self.timestamp_granularities) or ("segment",)
+        return tuple(self.timestamp_granularities) or ("segment", "word")
 
 
 LISTS = {"languages", "keywords", "timestamp_granularities", "include"}

@@ -38,14 +38,19 @@ def test_captions(client: openai.OpenAI) -> None:
     assert read_vtt(as_vtt) == read_srt(as_srt)
 
 
-def test_verbose_json_has_segments_by_default(client: openai.OpenAI) -> None:
+def test_verbose_json_has_segments_and_words_by_default(client: openai.OpenAI) -> None:
     answer = client.audio.transcriptions.create(file=CLIP, model="whisper-1", response_format="verbose_json")
     assert isinstance(answer, TranscriptionVerbose)
     assert (answer.text, answer.language, answer.duration) == (TEXT, "en", 2.0)
     assert answer.segments is not None
     assert [segment.text for segment in answer.segments] == list(SENTENCES)
     assert all(None not in segment.model_dump().values() for segment in answer.segments)
-    assert answer.words is None
+    assert [word.word for word in answer.words or []] == TEXT.split()
+    segments = client.audio.transcriptions.create(
+        file=CLIP, model="whisper-1", response_format="verbose_json", timestamp_granularities=["segment"]
+    )
+    assert segments.segments
+    assert segments.words is None
 
 
 def test_timestamp_granularities_arrive(client: openai.OpenAI) -> None:
