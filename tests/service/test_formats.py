@@ -39,8 +39,9 @@ def test_logprobs_spell_the_text() -> None:
 
 
 def test_verbose_json_segments() -> None:
-    answer = to_verbose_json(SPOKEN)
+    answer = to_verbose_json(SPOKEN, ("segment",))
     assert "words" not in answer
+    assert to_verbose_json(SPOKEN) == answer | to_verbose_json(SPOKEN, ("word",))
     assert {key: answer[key] for key in ("task", "language", "duration", "text")} == {
         "task": "transcribe",
         "language": "en",
