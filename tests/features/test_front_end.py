@@ -24,19 +24,9 @@ CONFIGS = {
 }
 each_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 LIMIT = 1e-3
-FLOAT32_EDGES = pytest.mark.xfail(
-    strict=True,
-    reason="float32 filter edges: 1.8e-3 off in 3 of 2.6 million bins; see branch mel-filters-float64",
-)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(CONFIGS[name], id=name, marks=[FLOAT32_EDGES] if name.startswith("log_mel") else [])
-        for name in CONFIGS
-    ],
-)
+@each_config
 def test_recorded_speech_gives_librosas_features(config: FrontEndConfig, dev_clean: list[SpokenClip]) -> None:
     clips = dev_clean[::40]
     assert len(clips) > 20
