@@ -67,7 +67,7 @@ def build_segments(
                 groups[-1].append(word)
                 continue
         groups.append([word])
-    blank_S = log_probs_SV[:, BLANK_ID].exp()
+    blank_S = log_probs_SV[:, BLANK_ID]
     return tuple(_segment(index, group, blank_S, tokenizer, frame_s, duration_s) for index, group in enumerate(groups))
 
 
@@ -117,7 +117,7 @@ def _segment(
         boundary = [word.boundary] if word.boundary and tokens else []
         for unit in (*boundary, *word.units):
             tokens.append(Token(tokenizer.decode([unit.id]), unit.id, time_s(unit.first_frame), unit.logprob))
-    frames = blank_S[group[0].first_frame : group[-1].end_frame]
+    blank_logprob = float(blank_S[group[0].first_frame : group[-1].end_frame].sum())
     return Segment(
         id=index,
         start_s=words[0].start_s,
@@ -126,5 +126,5 @@ def _segment(
         words=tuple(words),
         tokens=tuple(tokens),
         avg_logprob=sum(token.logprob for token in tokens) / len(tokens),
-        no_speech_prob=float(frames.mean()),
+        no_speech_prob=math.exp(min(blank_logprob, 0.0)),
     )

@@ -51,7 +51,7 @@ class Segment:
         words: the words, in order.
         tokens: the acoustic units, in order.
         avg_logprob: mean of the tokens' `logprob`, at most 0.
-        no_speech_prob: mean posterior of the blank over the segment's frames, 0..1.
+        no_speech_prob: CTC's probability that nothing was said in the segment (blank in every frame), 0..1.
     """
 
     id: int

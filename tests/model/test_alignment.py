@@ -103,7 +103,7 @@ def test_confidence_and_log_probabilities_are_those_of_the_frames() -> None:
     assert segment.avg_logprob == pytest.approx(sum(best) / 4)
     assert segment.words[0].confidence == pytest.approx(math.sqrt(math.exp(best[0]) * math.exp(best[1])))
     assert segment.words[1].confidence == pytest.approx(math.exp(best[3]))
-    assert segment.no_speech_prob == pytest.approx(float(log_probs_SV[:, BLANK_ID].exp().mean()))
+    assert segment.no_speech_prob == pytest.approx(float(log_probs_SV[:, BLANK_ID].exp().prod()))
 
 
 @pytest.mark.parametrize("path", ["", "____", "   ", " _ "])
