@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from model.shipped import SHIPPED_BUNDLE
 from training.commands import data_app, evaluate, train
 
 app = typer.Typer(
@@ -14,9 +15,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-# The one that ships; equal to `service.settings.DEFAULT_BUNDLE`, which would take too long to import here.
-DEFAULT_BUNDLE = Path(__file__).resolve().parent / "bundles" / "cepstra-base"
 
 
 app.add_typer(data_app, name="data")
@@ -37,7 +35,7 @@ def serve(
         _option(
             "BUNDLE", "Directory of the model bundle that is served.", show_default="bundles/cepstra-base beside cli.py"
         ),
-    ] = DEFAULT_BUNDLE,
+    ] = SHIPPED_BUNDLE,
     host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, _option("PORT", "TCP port to listen on; 0 takes any free one.")] = 8000,
     max_upload_bytes: Annotated[int, _option("MAX_UPLOAD_BYTES", "Largest audio file accepted, in bytes.")] = 256
@@ -100,7 +98,7 @@ def transcribe(
     ] = "text",
     bundle: Annotated[
         Path, _option("BUNDLE", "Directory of the model bundle.", show_default="bundles/cepstra-base beside cli.py")
-    ] = DEFAULT_BUNDLE,
+    ] = SHIPPED_BUNDLE,
     threads: Annotated[
         int | None, _option("THREADS", "CPU threads to use; unset leaves it to PyTorch.", min_=1)
     ] = None,

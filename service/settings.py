@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-DEFAULT_BUNDLE = Path(__file__).resolve().parent.parent / "bundles" / "cepstra-base"
+from model.shipped import SHIPPED_BUNDLE
 
 MIB = 1024 * 1024
 
@@ -19,7 +19,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CEPSTRA_", extra="ignore", frozen=True)
 
-    bundle: Path = Field(default=DEFAULT_BUNDLE, description="Directory of the model bundle that is served.")
+    bundle: Path = Field(default=SHIPPED_BUNDLE, description="Directory of the model bundle that is served.")
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
     max_upload_bytes: int = Field(default=256 * MIB, ge=1, description="Largest audio file accepted, in bytes.")

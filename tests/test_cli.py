@@ -15,7 +15,6 @@ import cli
 from model.checkpoint import Bundle, save_bundle
 from model.transcriber import Transcriber
 from service.formats import to_json, to_verbose_json
-from service.settings import DEFAULT_BUNDLE
 from tests.model.conftest import make_bundle, tiny_bundle
 from tests.service.caption_readers import read_srt, read_vtt
 from tests.service.fakes import wav
@@ -132,10 +131,6 @@ def test_the_bundle_can_come_from_the_environment(clip: Path, bundle: Path) -> N
     result = CliRunner().invoke(cli.app, ["transcribe", str(clip)], env={"CEPSTRA_BUNDLE": str(bundle)})
     assert result.exit_code == 0
     assert result.stdout.strip()
-
-
-def test_the_default_bundle_is_the_services() -> None:
-    assert cli.DEFAULT_BUNDLE == DEFAULT_BUNDLE
 
 
 def test_a_terminal_gets_a_bar(clip: Path, other: Path, bundle: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from features.errors import CepstraError
+from model.shipped import SHIPPED_BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +90,9 @@ def train(
 
 def evaluate(
     manifest: Annotated[Path, typer.Option(help="The corpus: TSV or JSON-lines manifest, or a LibriSpeech tree.")],
-    bundle: Annotated[Path | None, typer.Option(envvar="CEPSTRA_BUNDLE", help="Directory of the model bundle.")] = None,
+    bundle: Annotated[
+        Path, typer.Option(envvar="CEPSTRA_BUNDLE", help="Directory of the model bundle.", show_default=False)
+    ] = SHIPPED_BUNDLE,
     where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `data prepare`.")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Decode greedily, without a language model.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
@@ -103,7 +106,7 @@ def evaluate(
 
         del greedy  # bundles carry no language model yet, so every decoding is greedy
         utterances = read_corpus(manifest, where=_conditions(where))
-        transcriber = Transcriber.from_bundle(bundle or default_bundle())
+        transcriber = Transcriber.from_bundle(bundle)
         with progress_bar("transcribing") as advance:
             result = run(transcriber, utterances, limit=limit, progress=advance)
         _print_table(transcriber.name, result)
@@ -124,11 +127,6 @@ def progress_bar(what: str) -> "Iterator[Callable[[int, int], None]]":
             bar.update(task, completed=done, total=total)
 
         yield advance
-
-
-def default_bundle() -> Path:
-    """The bundle that comes with Cepstra."""
-    return Path(__file__).resolve().parent.parent / "bundles" / "cepstra-base"
 
 
 def _override(recipe: "Recipe", train: list[Path] | None, dev: Path | None, epochs: int | None) -> "Recipe":

@@ -18,7 +18,7 @@ import openai
 import pytest
 
 from model.checkpoint import Bundle, save_bundle
-from service.settings import DEFAULT_BUNDLE
+from model.shipped import SHIPPED_BUNDLE
 from tests.conftest import SpokenClip
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import is_ready, request, wait_until
@@ -47,8 +47,8 @@ def cepstra_serve(log: Path, *options: str) -> Iterator[tuple[str, "subprocess.P
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Path:
-    if DEFAULT_BUNDLE.is_dir():
-        return DEFAULT_BUNDLE
+    if SHIPPED_BUNDLE.is_dir():
+        return SHIPPED_BUNDLE
     path = tmp_path_factory.mktemp("bundles") / "tiny"
     save_bundle(tiny_bundle, path)
     return path
@@ -98,7 +98,7 @@ def test_every_format_says_the_same(client: openai.OpenAI, synthetic_clips: list
 
 def test_the_words_of_recorded_speech_can_be_recognised(url: str, dev_clean: list[SpokenClip]) -> None:
     """The issue's main job: LibriSpeech clips, sent as curl sends them, come back as their words."""
-    if not DEFAULT_BUNDLE.is_dir():
+    if not SHIPPED_BUNDLE.is_dir():
         pytest.skip("no bundle is shipped yet")
     clips = [clip for clip in dev_clean if 5 < clip.duration_s < 10][::40]
     assert len(clips) >= 6
@@ -108,7 +108,7 @@ def test_the_words_of_recorded_speech_can_be_recognised(url: str, dev_clean: lis
             "POST",
             f"{url}/v1/audio/transcriptions",
             files={"file": (clip.path.name, clip.path.read_bytes())},
-            data={"model": DEFAULT_BUNDLE.name},
+            data={"model": SHIPPED_BUNDLE.name},
         )
         assert response.status_code == 200
         heard.append(response.json()["text"])
@@ -116,7 +116,7 @@ def test_the_words_of_recorded_speech_can_be_recognised(url: str, dev_clean: lis
 
 
 def test_silence_gives_no_words(client: openai.OpenAI) -> None:
-    if not DEFAULT_BUNDLE.is_dir():
+    if not SHIPPED_BUNDLE.is_dir():
         pytest.skip("no bundle is shipped yet, and random weights hear words in silence")
     assert client.audio.transcriptions.create(file=("a.wav", wav(3.0, amplitude=0)), model="default").text == ""
 

@@ -9,7 +9,8 @@ import pydantic
 import pytest
 
 import cli
-from service.settings import DEFAULT_BUNDLE, Settings
+from model.shipped import SHIPPED_BUNDLE
+from service.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -53,6 +54,6 @@ def test_values_out_of_range(name: str, value: float) -> None:
 
 def shown(name: str, default: object) -> str:
     if name == "bundle":
-        assert default == DEFAULT_BUNDLE
+        assert default == SHIPPED_BUNDLE
         return "`bundles/cepstra-base` beside `cli.py`"
     return "unset" if default is None else f"`{default}`"
