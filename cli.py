@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from model.shipped import SHIPPED_BUNDLE
-from training.commands import data_app, evaluate, train
+from training.commands import data_app, evaluate, lm_app, train
 
 app = typer.Typer(
     name="cepstra",
@@ -18,6 +18,7 @@ app = typer.Typer(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(lm_app, name="lm")
 app.command()(train)
 app.command()(evaluate)
 

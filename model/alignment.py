@@ -15,10 +15,8 @@ from torch import Tensor
 
 from model.decoder import DecodedUnit
 from model.errors import OptionError
-from model.tokenizer import BLANK_ID, CharacterTokenizer
+from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
 from model.transcript import Segment, Token, Word
-
-WORD_BOUNDARY = " "
 
 
 @dataclass(frozen=True)

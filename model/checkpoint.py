@@ -2,6 +2,8 @@
 
     config.json         format version, name, front end, tokenizer, acoustic model, training record, SHA-256s
     model.safetensors   the acoustic model's weights and the CMVN statistics (half precision by default)
+    lm.klm              optional: an n-gram language model that KenLM reads
+    lexicon.txt         with it: the words that may be recognised, one a line, spelled as in the language model
 
 Never pickle: loading a bundle runs no code of its maker. It is written under a temporary name and renamed, so that a
 reader sees the old bundle or the new one, never half of one.
@@ -28,11 +30,14 @@ from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.errors import BundleError, BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
+from model.language_model import BeamSearchConfig, LanguageModel
 from model.tokenizer import CharacterTokenizer
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+LANGUAGE_MODEL_FILE = "lm.klm"
+LEXICON_FILE = "lexicon.txt"
 
 # What building the parts from another maker's files can raise: options that are missing, unknown, of the wrong type or
 # out of range, and weights of other names or shapes.
@@ -57,6 +62,7 @@ class Bundle:
         front_end, cmvn, acoustic_model, tokenizer: the parts, in the order in which audio passes them.
         training: the training record: data, hours, passes, WER, commit … (free form, JSON).
         created_at: unix seconds at which the bundle was written.
+        language_model: what leads the beam search; None for greedy decoding.
     """
 
     name: str
@@ -66,6 +72,7 @@ class Bundle:
     tokenizer: CharacterTokenizer
     training: dict[str, Any] = field(default_factory=dict)
     created_at: int = field(default_factory=lambda: int(time.time()))
+    language_model: LanguageModel | None = None
 
     def __post_init__(self) -> None:
         heard, expected = self.front_end.config.n_features, self.acoustic_model.config.n_features
@@ -92,7 +99,10 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         raise FileExistsError(f"{target} is there and is not a bundle; choose another place or remove it")
     target.parent.mkdir(parents=True, exist_ok=True)
     # Bytes in memory first: safetensors' own writing to a file does not raise OSError on a full disk.
-    weights = safetensors.torch.save(_weights(bundle, half_precision))
+    files = {WEIGHTS_FILE: safetensors.torch.save(_weights(bundle, half_precision))}
+    if bundle.language_model is not None:
+        files[LANGUAGE_MODEL_FILE] = bundle.language_model.path.read_bytes()
+        files[LEXICON_FILE] = "".join(f"{word}\n" for word in bundle.language_model.words).encode()
     config = {
         "format_version": FORMAT_VERSION,
         "name": bundle.name,
@@ -100,12 +110,14 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         "front_end": asdict(bundle.front_end.config),
         "tokenizer": asdict(bundle.tokenizer),
         "acoustic_model": asdict(bundle.acoustic_model.config),
+        "language_model": asdict(bundle.language_model.search) if bundle.language_model else None,
         "training": bundle.training,
-        "sha256": {WEIGHTS_FILE: hashlib.sha256(weights).hexdigest()},
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        (scratch / WEIGHTS_FILE).write_bytes(weights)
+        for name, content in files.items():
+            (scratch / name).write_bytes(content)
         (scratch / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         scratch.chmod(0o755)
         _put_in_place(scratch, target)
@@ -143,8 +155,14 @@ def _load(directory: Path) -> Bundle:
         cmvn.load_state_dict({k.removeprefix("cmvn."): v for k, v in weights.items() if k.startswith("cmvn.")})
         acoustic_model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("cmvn.")})
         acoustic_model.eval().requires_grad_(False)
+        language_model = None
+        if config.get("language_model") is not None:
+            del files[LANGUAGE_MODEL_FILE]  # listed and checked; KenLM maps the file itself
+            words = tuple(files[LEXICON_FILE].decode().split())
+            search = BeamSearchConfig(**config["language_model"])
+            language_model = LanguageModel(directory.resolve() / LANGUAGE_MODEL_FILE, words, search)
         name, created_at, training = config["name"], config["created_at"], config["training"]
-        return Bundle(name, front_end, cmvn, acoustic_model, tokenizer, training, created_at)
+        return Bundle(name, front_end, cmvn, acoustic_model, tokenizer, training, created_at, language_model)
     except BundleError:
         raise
     except _UNUSABLE_CONTENT as error:

@@ -5,8 +5,10 @@ Shape legend: S output frames, V vocabulary, U units.
 Source: "best path decoding" in Graves et al., "Connectionist temporal classification", ICML 2006, section 3.2.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +21,7 @@ class DecodedUnit:
 
     Attributes:
         id: unit index, 1..V-1.
-        first_frame, last_frame: the frames in which it was the best unit, both inclusive.
+        first_frame, last_frame: the frames in which the path passes it, both inclusive.
         logprob: mean natural-log posterior over those frames, at most 0.
     """
 
@@ -31,15 +33,28 @@ class DecodedUnit:
 
 def decode_greedy(log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
     """The best path's units, in order of time."""
-    best_logprobs_S, best_ids_S = log_probs_SV.max(dim=-1)
-    ids, logprobs = best_ids_S.tolist(), best_logprobs_S.tolist()
+    return units_along(log_probs_SV.argmax(dim=-1).tolist(), log_probs_SV)
+
+
+def units_along(
+    path_S: Sequence[int], log_probs_SV: Float[Tensor, "S V"], *, first_frame: int = 0
+) -> list[DecodedUnit]:
+    """The units of a path through the frames: repeats merged, blanks dropped.
+
+    Args:
+        path_S: a unit index, or the blank, for each frame.
+        log_probs_SV: natural-log posteriors of the same frames.
+        first_frame: number of the first of them.
+    """
+    chosen_S = log_probs_SV.gather(1, torch.tensor(path_S, dtype=torch.long).view(-1, 1)).squeeze(1).tolist()
     units: list[DecodedUnit] = []
-    first = 0
-    for frame in range(1, len(ids) + 1):
-        if frame < len(ids) and ids[frame] == ids[first]:
+    begin = 0
+    for frame in range(1, len(path_S) + 1):
+        if frame < len(path_S) and path_S[frame] == path_S[begin]:
             continue
-        if ids[first] != BLANK_ID:
-            mean_logprob = sum(logprobs[first:frame]) / (frame - first)
-            units.append(DecodedUnit(ids[first], first, frame - 1, min(mean_logprob, 0.0)))
-        first = frame
+        if path_S[begin] != BLANK_ID:
+            mean_logprob = sum(chosen_S[begin:frame]) / (frame - begin)
+            first, last = first_frame + begin, first_frame + frame - 1
+            units.append(DecodedUnit(path_S[begin], first, last, min(mean_logprob, 0.0)))
+        begin = frame
     return units

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from model.errors import OptionError, UnknownCharacterError
 
 BLANK_ID = 0  # CTC's blank; never a unit of text
+WORD_BOUNDARY = " "
 ENGLISH_CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"
 
 

@@ -30,27 +30,36 @@ class Transcriber:
     Args:
         bundle: the model.
         chunking: how audio longer than a window is cut.
+        greedy: decode without the bundle's language model; a bundle that has none is decoded greedily anyway.
     """
 
-    def __init__(self, bundle: Bundle, *, chunking: ChunkingConfig | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, chunking: ChunkingConfig | None = None, greedy: bool = False) -> None:
         self.bundle = bundle
+        self._decode = decode_greedy
+        if bundle.language_model is not None and not greedy:
+            from model.beam_search import BeamSearch  # flashlight need not be there for greedy decoding
+
+            self._decode = BeamSearch(bundle.tokenizer, bundle.language_model).decode
         self.chunking = chunking or ChunkingConfig()
         self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
 
     @classmethod
-    def from_bundle(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> "Transcriber":
+    def from_bundle(
+        cls, path: str | os.PathLike[str], *, threads: int | None = None, greedy: bool = False
+    ) -> "Transcriber":
         """Load a bundle directory.
 
         Args:
             path: the directory.
             threads: processor threads that torch may use in this process; None leaves torch's choice.
+            greedy: decode without the bundle's language model.
 
         Raises:
             model.errors.BundleError: there is none, it is of another format version, or its hashes do not match.
         """
         if threads is not None:
             torch.set_num_threads(threads)
-        return cls(load_bundle(path))
+        return cls(load_bundle(path), greedy=greedy)
 
     @property
     def name(self) -> str:
@@ -95,7 +104,7 @@ class Transcriber:
             )
         log_probs_SV = self.log_probs(waveform, progress=progress)
         segments = build_segments(
-            decode_greedy(log_probs_SV),
+            self._decode(log_probs_SV),
             log_probs_SV,
             self.bundle.tokenizer,
             frame_s=self._samples_per_frame / waveform.sample_rate_hz,

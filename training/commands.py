@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from training.recipe import Recipe
 
 data_app = typer.Typer(help="Prepare corpora.", no_args_is_help=True)
+lm_app = typer.Typer(help="Language models.", no_args_is_help=True)
 
 
 @contextmanager
@@ -58,6 +59,34 @@ def prepare(
         hours = sum(utterance.duration_s for utterance in measured) / 3600
         speakers = len({utterance.speaker for utterance in measured})
         typer.echo(f"{output}: {len(measured)} utterances, {hours:.2f} h, {speakers} speakers")
+
+
+@lm_app.command("attach")
+def attach(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to add a language model to.")],
+    model: Annotated[Path, typer.Argument(help="An n-gram model that KenLM reads: ARPA or binary.")],
+    words: Annotated[Path, typer.Argument(help="The words that may be recognised, the first one of each line.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the new bundle.", show_default="the old one's")] = None,
+    lm_weight: Annotated[float, typer.Option(help="Weight of the model's log10 probability.")] = 1.5,
+    word_bonus: Annotated[float, typer.Option(help="Added for every word.")] = 1.0,
+    beam_size: Annotated[int, typer.Option(min=1, help="Beginnings kept at every frame.")] = 50,
+) -> None:
+    """Write a bundle that decodes with a lexicon and a language model."""
+    with clear_errors():
+        from dataclasses import replace
+
+        from model.beam_search import BeamSearch
+        from model.checkpoint import load_bundle, save_bundle
+        from model.language_model import BeamSearchConfig, LanguageModel
+
+        loaded = load_bundle(bundle)
+        lexicon = tuple(line.split()[0] for line in words.read_text(encoding="utf-8").splitlines() if line.strip())
+        search = BeamSearchConfig(lm_weight=lm_weight, word_bonus=word_bonus, beam_size=beam_size)
+        language_model = LanguageModel(model, lexicon, search)
+        BeamSearch(loaded.tokenizer, language_model)  # whatever is wrong with it is said now
+        save_bundle(replace(loaded, name=name or loaded.name, language_model=language_model), out)
+        typer.echo(f"{out}: {len(lexicon)} words")
 
 
 def train(
@@ -104,9 +133,8 @@ def evaluate(
         from training.corpora import read_corpus
         from training.evaluate import evaluate as run
 
-        del greedy  # bundles carry no language model yet, so every decoding is greedy
         utterances = read_corpus(manifest, where=_conditions(where))
-        transcriber = Transcriber.from_bundle(bundle)
+        transcriber = Transcriber.from_bundle(bundle, greedy=greedy)
         with progress_bar("transcribing") as advance:
             result = run(transcriber, utterances, limit=limit, progress=advance)
         _print_table(transcriber.name, result)

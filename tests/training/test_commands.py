@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from model.checkpoint import Bundle, save_bundle
+from model.checkpoint import Bundle, load_bundle, save_bundle
 from training.corpora import read_corpus
 from training.recipe import Recipe
 
@@ -66,6 +66,27 @@ def test_evaluation_takes_a_part(tiny_bundle: Bundle, tones_manifest: Path, tmp_
         result = cepstra(*command, *arguments, "--json", tmp_path / "n.json")
         assert result.returncode == 0, result.stderr
         assert json.loads((tmp_path / "n.json").read_text())["utterances"] == expected
+
+
+def test_a_language_model_is_attached_and_led_by(tiny_bundle: Bundle, tones_manifest: Path, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "plain")
+    (tmp_path / "words.txt").write_text("ABC 12\nCAB 7\n\n")
+    (tmp_path / "words.arpa").write_text(
+        "\\data\\\nngram 1=5\n\n\\1-grams:\n-99\t<s>\t0\n-1\t</s>\n-2\t<unk>\n-0.5\tABC\n-0.6\tCAB\n\n\\end\\\n"
+    )
+    arguments = (tmp_path / "plain", tmp_path / "words.arpa", tmp_path / "words.txt", "--out", tmp_path / "led")
+    attached = cepstra("lm", "attach", *arguments, "--name", "led", "--word-bonus", 0.5)
+    assert attached.returncode == 0, attached.stderr
+    assert "2 words" in attached.stdout
+    bundle = load_bundle(tmp_path / "led")
+    assert bundle.name == "led"
+    assert bundle.language_model is not None
+    assert bundle.language_model.words == ("ABC", "CAB")
+    assert bundle.language_model.search.word_bonus == 0.5
+    (tmp_path / "words.arpa").write_text("nothing")
+    refused = cepstra("lm", "attach", *arguments)
+    assert refused.returncode == 1
+    assert "words.arpa is no language model" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""CTC beam search over the words of a lexicon, led by an n-gram language model.
+
+Shape legend: S output frames, V vocabulary.
+
+Of all ways to write the audio with words of the lexicon, the search looks for the one with the highest
+
+    log P(characters | audio) + lm_weight · log10 P(words) + word_bonus · number of words
+
+keeping `beam_size` beginnings at every frame. Source: Graves and Jaitly, "Towards end-to-end speech recognition with
+recurrent neural networks", ICML 2014; the search itself is flashlight's (Kahn et al., "Flashlight", ICML 2022), the
+language model KenLM's (Heafield, "KenLM", WMT 2011).
+"""
+
+import threading
+from collections.abc import Iterator
+
+import torch
+from flashlight.lib.text.decoder import (
+    CriterionType,
+    LexiconDecoder,
+    LexiconDecoderOptions,
+    SmearingMode,
+    Trie,
+)
+from flashlight.lib.text.decoder.kenlm import KenLM
+from flashlight.lib.text.dictionary import Dictionary
+from jaxtyping import Float
+from torch import Tensor
+
+from model.decoder import DecodedUnit, units_along
+from model.errors import OptionError
+from model.language_model import LanguageModel
+from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
+
+LONGEST_STRETCH_FRAMES = 750  # 30 s; searched at once. The beam remembers every frame, so this bounds its memory
+UNKNOWN_WORD = "<unk>"
+IMPOSSIBLE = -1e4  # a log-probability that no beam survives
+
+
+class BeamSearch:
+    """The search for one tokenizer and language model; building it takes a second or two.
+
+    Safe to call from several threads, one of which searches at a time.
+
+    Args:
+        tokenizer: what the columns of the log-probs mean.
+        language_model: what leads the search. Words that the tokenizer cannot spell are left out.
+
+    Raises:
+        OptionError: no word can be spelled, the tokenizer has no word boundary, or KenLM cannot read the model.
+    """
+
+    def __init__(self, tokenizer: CharacterTokenizer, language_model: LanguageModel) -> None:
+        if WORD_BOUNDARY not in tokenizer.characters:
+            raise OptionError(f"the tokenizer has no word boundary among {tokenizer.characters!r}")
+        spellable = [word for word in language_model.words if set(word.lower()) <= set(tokenizer.characters)]
+        if not spellable:
+            raise OptionError(f"none of the lexicon's {len(language_model.words)} words can be spelled")
+        dictionary = Dictionary()
+        for index, word in enumerate((*spellable, UNKNOWN_WORD)):
+            dictionary.add_entry(word, index)
+        try:
+            self._lm = KenLM(str(language_model.path), dictionary)
+        except RuntimeError as error:
+            raise OptionError(f"{language_model.path} is no language model that KenLM reads: {error}") from error
+        boundary = tokenizer.encode(WORD_BOUNDARY)[0]
+        self._boundary_V = torch.full((tokenizer.vocabulary_size,), IMPOSSIBLE)
+        self._boundary_V[boundary] = 0.0
+        self._trie = Trie(tokenizer.vocabulary_size, boundary)
+        start = self._lm.start(False)
+        for index, word in enumerate(spellable):
+            _, score = self._lm.score(start, index)
+            self._trie.insert([*tokenizer.encode(word.lower()), boundary], index, score)
+        self._trie.smear(SmearingMode.MAX)
+        search = language_model.search
+        options = LexiconDecoderOptions(
+            beam_size=search.beam_size,
+            beam_size_token=min(search.beam_units, tokenizer.vocabulary_size),
+            beam_threshold=search.beam_threshold,
+            lm_weight=search.lm_weight,
+            word_score=search.word_bonus,
+            unk_score=float("-inf"),
+            sil_score=0.0,
+            log_add=False,
+            criterion_type=CriterionType.CTC,
+        )
+        unknown = len(spellable)
+        self._decoder = LexiconDecoder(options, self._trie, self._lm, boundary, BLANK_ID, unknown, [], False)
+        self._lock = threading.Lock()
+
+    def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
+        """The best path's units, in order of time; they spell words of the lexicon with boundaries between.
+
+        `logprob` of a unit is the acoustic model's alone.
+        """
+        units: list[DecodedUnit] = []
+        for first, end in plan_stretches(log_probs_SV[:, BLANK_ID]):
+            stretch_SV = log_probs_SV[first:end]
+            units.extend(units_along(self._best_path(stretch_SV), stretch_SV, first_frame=first))
+        return units
+
+    def _best_path(self, log_probs_SV: Tensor) -> list[int]:
+        # A word of the search ends with a boundary, also the last one, after which speech has none: a frame is added
+        # in which it costs nothing.
+        with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float().contiguous()
+        n_frames, n_units = with_end_SV.shape
+        with self._lock:
+            results = self._decoder.decode(with_end_SV.data_ptr(), n_frames, n_units)
+        return list(results[0].tokens[1:-2])  # without the sentence's begin and end, and without that frame
+
+
+def plan_stretches(
+    blank_logprobs_S: Float[Tensor, " S"], longest: int = LONGEST_STRETCH_FRAMES
+) -> Iterator[tuple[int, int]]:
+    """Cut S frames into stretches of at most `longest`, each `(first, end)`, where the blank is surest.
+
+    A cut is looked for in the second half of what may be taken, in the middle of the longest run of sure blanks.
+    """
+    first, n_frames = 0, len(blank_logprobs_S)
+    while n_frames - first > longest:
+        half = longest - longest // 2
+        window = blank_logprobs_S[first + half : first + longest]
+        sure = (window > torch.tensor(0.9).log()).tolist()
+        run, best_run, best_at = 0, 0, int(window.argmax())
+        for at, is_sure in enumerate(sure):
+            run = run + 1 if is_sure else 0
+            if run > best_run:
+                best_run, best_at = run, at - run // 2
+        cut = first + half + best_at
+        yield first, cut
+        first = cut
+    if n_frames > first:
+        yield first, n_frames
