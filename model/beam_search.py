@@ -63,7 +63,7 @@ class BeamSearch:
             self._lm = KenLM(str(language_model.path), dictionary)
         except RuntimeError as error:
             raise OptionError(f"{language_model.path} is no language model that KenLM reads: {error}") from error
-        boundary = tokenizer.encode(WORD_BOUNDARY)[0]
+        self._boundary = boundary = tokenizer.encode(WORD_BOUNDARY)[0]
         self._boundary_V = torch.full((tokenizer.vocabulary_size,), IMPOSSIBLE)
         self._boundary_V[boundary] = 0.0
         self._trie = Trie(tokenizer.vocabulary_size, boundary)
@@ -106,7 +106,11 @@ class BeamSearch:
         n_frames, n_units = with_end_SV.shape
         with self._lock:
             results = self._decoder.decode(with_end_SV.data_ptr(), n_frames, n_units)
-        return list(results[0].tokens[1:-2])  # without the sentence's begin and end, and without that frame
+        *path, last = results[0].tokens[1:-1]  # without the sentence's begin and end
+        if last != self._boundary:  # no beginning in the beam could be ended: its last word is none
+            whole = max((at for at, unit in enumerate(path) if unit == self._boundary), default=0)
+            path[whole:] = [BLANK_ID] * (n_frames - 1 - whole)
+        return path
 
 
 def plan_stretches(

@@ -18,14 +18,18 @@ from model.transcriber import Transcriber
 WORDS = ("CAT", "DOG'S", "A")
 ARPA = """\\data\\
 ngram 1=6
+ngram 2=1
 
 \\1-grams:
 -99\t<s>\t0
 -1\t</s>
--2\t<unk>
--0.5\tCAT
--0.6\tDOG'S
--0.7\tA
+-2\t<unk>\t0
+-0.5\tCAT\t0
+-0.6\tDOG'S\t0
+-0.7\tA\t0
+
+\\2-grams:
+-0.3\t<s> CAT
 
 \\end\\
 """
