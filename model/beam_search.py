@@ -11,6 +11,7 @@ recurrent neural networks", ICML 2014; the search itself is flashlight's (Kahn e
 language model KenLM's (Heafield, "KenLM", WMT 2011).
 """
 
+import copy
 import threading
 from collections.abc import Iterator
 
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from model.decoder import DecodedUnit, units_along
 from model.errors import OptionError
-from model.language_model import LanguageModel
+from model.language_model import BeamSearchConfig, LanguageModel
 from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
 
 LONGEST_STRETCH_FRAMES = 750  # 30 s; searched at once. The beam remembers every frame, so this bounds its memory
@@ -72,21 +73,31 @@ class BeamSearch:
             _, score = self._lm.score(start, index)
             self._trie.insert([*tokenizer.encode(word.lower()), boundary], index, score)
         self._trie.smear(SmearingMode.MAX)
-        search = language_model.search
+        self._unknown = len(spellable)
+        self._lock = threading.Lock()
+        self._use(language_model.search)
+
+    def with_config(self, config: BeamSearchConfig) -> "BeamSearch":
+        """The same search with other weights and widths; shares the lexicon and the model, so it costs nothing."""
+        other = copy.copy(self)
+        other._use(config)
+        return other
+
+    def _use(self, config: BeamSearchConfig) -> None:
         options = LexiconDecoderOptions(
-            beam_size=search.beam_size,
-            beam_size_token=min(search.beam_units, tokenizer.vocabulary_size),
-            beam_threshold=search.beam_threshold,
-            lm_weight=search.lm_weight,
-            word_score=search.word_bonus,
+            beam_size=config.beam_size,
+            beam_size_token=min(config.beam_units, len(self._boundary_V)),
+            beam_threshold=config.beam_threshold,
+            lm_weight=config.lm_weight,
+            word_score=config.word_bonus,
             unk_score=float("-inf"),
             sil_score=0.0,
             log_add=False,
             criterion_type=CriterionType.CTC,
         )
-        unknown = len(spellable)
-        self._decoder = LexiconDecoder(options, self._trie, self._lm, boundary, BLANK_ID, unknown, [], False)
-        self._lock = threading.Lock()
+        self._decoder = LexiconDecoder(
+            options, self._trie, self._lm, self._boundary, BLANK_ID, self._unknown, [], False
+        )
 
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
         """The best path's units, in order of time; they spell words of the lexicon with boundaries between.
@@ -106,6 +117,7 @@ class BeamSearch:
         n_frames, n_units = with_end_SV.shape
         with self._lock:
             results = self._decoder.decode(with_end_SV.data_ptr(), n_frames, n_units)
+        path: list[int]
         *path, last = results[0].tokens[1:-1]  # without the sentence's begin and end
         if last != self._boundary:  # no beginning in the beam could be ended: its last word is none
             whole = max((at for at, unit in enumerate(path) if unit == self._boundary), default=0)

@@ -89,6 +89,41 @@ def attach(
         typer.echo(f"{out}: {len(lexicon)} words")
 
 
+@lm_app.command("tune")
+def tune(
+    bundle: Annotated[Path, typer.Argument(help="A bundle with a language model; it is rewritten with the best pair.")],
+    manifest: Annotated[Path, typer.Option(help="The dev corpus.")],
+    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `data prepare`.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th utterance.")] = 1,
+    lm_weight: Annotated[list[float] | None, typer.Option(help="A weight to try.", show_default="1 to 3")] = None,
+    word_bonus: Annotated[list[float] | None, typer.Option(help="A bonus to try.", show_default="0 to 3")] = None,
+) -> None:
+    """Find the language model's weight and word bonus with the fewest word errors."""
+    with clear_errors():
+        from dataclasses import replace
+
+        from model.checkpoint import load_bundle, save_bundle
+        from training.corpora import read_corpus
+        from training.tune import tune as run
+
+        loaded = load_bundle(bundle)
+        utterances = read_corpus(manifest, where=_conditions(where))[::every]
+        with progress_bar("searching") as advance:
+            trials = run(
+                loaded,
+                utterances,
+                lm_weights=lm_weight or [1.0, 1.5, 2.0, 2.5, 3.0],
+                word_bonuses=word_bonus or [0.0, 1.0, 2.0, 3.0],
+                progress=advance,
+            )
+        for trial in trials:
+            weights = f"--lm-weight {trial.search.lm_weight:g} --word-bonus {trial.search.word_bonus:g}"
+            typer.echo(f"WER {trial.words.rate:.2%}  {weights}")
+        assert loaded.language_model is not None
+        best = replace(loaded.language_model, search=trials[0].search)
+        save_bundle(replace(loaded, language_model=best), bundle)
+
+
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe that comes with Cepstra, or a YAML file.")],
     train: Annotated[

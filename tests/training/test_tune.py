@@ -1,0 +1,65 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.checkpoint import Bundle
+from model.errors import OptionError
+from model.language_model import BeamSearchConfig, LanguageModel
+from model.transcriber import Transcriber
+from training.corpora import read_corpus
+from training.evaluate import evaluate
+from training.tune import tune
+
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=1
+
+\\1-grams:
+-99\t<s>\t0
+-1\t</s>
+-2\t<unk>\t0
+-0.5\tA\t0
+-0.6\tBB\t0
+-0.7\tCAB\t0
+
+\\2-grams:
+-0.3\t<s> CAB
+
+\\end\\
+"""
+
+
+@pytest.fixture
+def led_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    (tmp_path / "words.arpa").write_text(ARPA)
+    model = LanguageModel(tmp_path / "words.arpa", ("A", "BB", "CAB"), BeamSearchConfig(beam_size=20))
+    return replace(tiny_bundle, language_model=model)
+
+
+def test_the_errors_of_a_trial_are_those_of_an_evaluation_with_its_weights(
+    led_bundle: Bundle, tones_manifest: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+    trials = tune(
+        led_bundle,
+        read_corpus(tones_manifest),
+        lm_weights=[0.5, 2.0],
+        word_bonuses=[-5.0, 5.0],
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [t.words.rate for t in trials] == sorted(t.words.rate for t in trials)
+    assert len({t.words for t in trials}) > 1
+    assert led_bundle.language_model is not None
+    for trial in trials:
+        weighed = replace(led_bundle, language_model=replace(led_bundle.language_model, search=trial.search))
+        assert evaluate(Transcriber(weighed), tones_manifest).words == trial.words
+
+
+def test_nothing_to_tune_is_said(tiny_bundle: Bundle, led_bundle: Bundle, tones_manifest: Path) -> None:
+    utterances = read_corpus(tones_manifest)
+    with pytest.raises(OptionError, match="no language model to tune"):
+        tune(tiny_bundle, utterances, lm_weights=[1.0], word_bonuses=[0.0])
+    with pytest.raises(OptionError, match="0 pairs"):
+        tune(led_bundle, utterances, lm_weights=[], word_bonuses=[0.0])
