@@ -1,18 +1,17 @@
 """Where the time of recognition goes: each stage, and the whole path from file bytes to words.
 
-usage: python -m benchmarks.recognition [--manifest FILE] [--limit N] [--bundle DIR] [--threads N]
+usage: python -m benchmarks.recognition [--manifest FILE] [--limit N] [--bundle DIR] [--greedy] [--threads N]
 """
 
 import argparse
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import torch
 
 from features.audio import Waveform, decode_audio
 from model.alignment import build_segments
-from model.decoder import decode_greedy
 from model.transcriber import Transcriber
 from training.corpora import read_corpus
 
@@ -25,14 +24,15 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, default=ROOT / "tests" / "clips" / "clips.tsv")
     parser.add_argument("--limit", type=int, default=100, help="utterances")
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "cepstra-base")
+    parser.add_argument("--greedy", action="store_true", help="without the language model")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
 
-    transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads)
+    transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads, greedy=arguments.greedy)
     files = [utterance.path.read_bytes() for utterance in read_corpus(arguments.manifest)[: arguments.limit]]
     for content in files[:3]:
         transcriber.transcribe(content)  # warm-up: kernels are chosen and memory is mapped in the first calls
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     audio_s = 0.0
     for content in files:
         audio_s += stages(transcriber, content, seconds)
@@ -44,7 +44,7 @@ def main() -> None:
         print(f"{stage:16} {took:8.2f} s   {audio_s / took:8.0f} x real time")
 
 
-def stages(transcriber: Transcriber, content: bytes, seconds: "Counter[str]") -> float:
+def stages(transcriber: Transcriber, content: bytes, seconds: dict[str, float]) -> float:
     """Time each stage on one file, without windows; return its seconds of audio."""
     bundle = transcriber.bundle
     marks = [time.perf_counter()]
@@ -57,7 +57,7 @@ def stages(transcriber: Transcriber, content: bytes, seconds: "Counter[str]") ->
         marks.append(time.perf_counter())
         log_probs_BSV, _ = bundle.acoustic_model(features_BTF, lengths_B)
     marks.append(time.perf_counter())
-    units = decode_greedy(log_probs_BSV[0])
+    units = transcriber.decode(log_probs_BSV[0])
     build_segments(units, log_probs_BSV[0], bundle.tokenizer, frame_s=0.04, duration_s=waveform.duration_s)
     marks.append(time.perf_counter())
     for stage, begin, end in zip(("decoding", "features", "network", "search"), marks[:-1], marks[1:], strict=True):

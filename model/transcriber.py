@@ -31,15 +31,19 @@ class Transcriber:
         bundle: the model.
         chunking: how audio longer than a window is cut.
         greedy: decode without the bundle's language model; a bundle that has none is decoded greedily anyway.
+
+    Attributes:
+        bundle, chunking: as given.
+        decode: log-probs (S, V) → units of the best path, greedily or by beam search.
     """
 
     def __init__(self, bundle: Bundle, *, chunking: ChunkingConfig | None = None, greedy: bool = False) -> None:
         self.bundle = bundle
-        self._decode = decode_greedy
+        self.decode = decode_greedy
         if bundle.language_model is not None and not greedy:
             from model.beam_search import BeamSearch  # flashlight need not be there for greedy decoding
 
-            self._decode = BeamSearch(bundle.tokenizer, bundle.language_model).decode
+            self.decode = BeamSearch(bundle.tokenizer, bundle.language_model).decode
         self.chunking = chunking or ChunkingConfig()
         self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
 
@@ -104,7 +108,7 @@ class Transcriber:
             )
         log_probs_SV = self.log_probs(waveform, progress=progress)
         segments = build_segments(
-            self._decode(log_probs_SV),
+            self.decode(log_probs_SV),
             log_probs_SV,
             self.bundle.tokenizer,
             frame_s=self._samples_per_frame / waveform.sample_rate_hz,
