@@ -1,8 +1,6 @@
 """A bundle with random weights: small enough to run in milliseconds, and never silent."""
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +9,8 @@ from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.checkpoint import Bundle, load_bundle
+from model.shipped import SHIPPED_BUNDLE
 from model.tokenizer import CharacterTokenizer
-from tests.conftest import REPOSITORY
 
 BundleMaker = Callable[..., Bundle]
 
@@ -47,8 +45,5 @@ def tiny_bundle(make_bundle: BundleMaker) -> Bundle:
 
 @pytest.fixture(scope="session")
 def shipped_bundle() -> Bundle:
-    """The bundle that this repository ships, or the one CEPSTRA_BUNDLE names."""
-    path = Path(os.environ.get("CEPSTRA_BUNDLE") or REPOSITORY / "bundles" / "cepstra-base")
-    if not path.exists() and os.environ.get("CI", "").lower() not in ("1", "true"):
-        pytest.skip(f"no bundle at {path}")
-    return load_bundle(path)
+    """The bundle that this repository ships."""
+    return load_bundle(SHIPPED_BUNDLE)

@@ -14,10 +14,7 @@ import uvicorn
 
 from service.app import create_app
 from service.settings import Settings
-from tests.model.conftest import make_bundle, tiny_bundle
 from tests.service.fakes import FakeTranscriber
-
-__all__ = ["make_bundle", "tiny_bundle"]  # fixtures of the model's tests, used here too
 
 
 @dataclass(frozen=True)

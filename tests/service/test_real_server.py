@@ -1,8 +1,4 @@
-"""`cepstra serve` as a process of its own, with the shipped bundle, through the official client and curl's way.
-
-Where no bundle is shipped yet, a tiny one with random weights stands in: what it says is noise, but the same noise in
-every format.
-"""
+"""`cepstra serve` as a process of its own, with the shipped bundle, through the official client and curl's way."""
 
 import os
 import re
@@ -17,7 +13,6 @@ import jiwer
 import openai
 import pytest
 
-from model.checkpoint import Bundle, save_bundle
 from model.shipped import SHIPPED_BUNDLE
 from tests.conftest import SpokenClip
 from tests.service.caption_readers import read_srt, read_vtt, text_of
@@ -46,12 +41,8 @@ def cepstra_serve(log: Path, *options: str) -> Iterator[tuple[str, "subprocess.P
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Bundle) -> Path:
-    if SHIPPED_BUNDLE.is_dir():
-        return SHIPPED_BUNDLE
-    path = tmp_path_factory.mktemp("bundles") / "tiny"
-    save_bundle(tiny_bundle, path)
-    return path
+def bundle() -> Path:
+    return SHIPPED_BUNDLE
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +89,6 @@ def test_every_format_says_the_same(client: openai.OpenAI, synthetic_clips: list
 
 def test_the_words_of_recorded_speech_can_be_recognised(url: str, dev_clean: list[SpokenClip]) -> None:
     """The issue's main job: LibriSpeech clips, sent as curl sends them, come back as their words."""
-    if not SHIPPED_BUNDLE.is_dir():
-        pytest.skip("no bundle is shipped yet")
     clips = [clip for clip in dev_clean if 5 < clip.duration_s < 10][::40]
     assert len(clips) >= 6
     heard = []
@@ -116,8 +105,6 @@ def test_the_words_of_recorded_speech_can_be_recognised(url: str, dev_clean: lis
 
 
 def test_silence_gives_no_words(client: openai.OpenAI) -> None:
-    if not SHIPPED_BUNDLE.is_dir():
-        pytest.skip("no bundle is shipped yet, and random weights hear words in silence")
     assert client.audio.transcriptions.create(file=("a.wav", wav(3.0, amplitude=0)), model="default").text == ""
 
 
