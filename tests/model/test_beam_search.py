@@ -18,6 +18,7 @@ from model.decoder import decode_greedy
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.tokenizer import CharacterTokenizer
+from tests.arpa import arpa
 
 TOKENIZER = CharacterTokenizer(" ab")
 WORDS = ("A", "AB", "BB", "BA")
@@ -28,21 +29,18 @@ BIGRAMS = {("<s>", "A"): -0.3, ("A", "AB"): -0.2, ("AB", "</s>"): -0.4, ("BB", "
 
 
 @pytest.fixture(scope="session")
-def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bigram model above, as a file."""
-    lines = ["\\data\\", f"ngram 1={len(UNIGRAMS)}", f"ngram 2={len(BIGRAMS)}", "", "\\1-grams:"]
-    lines += [f"{score}\t{word}\t{BACKOFFS.get(word, 0.0)}" for word, score in UNIGRAMS.items()]
-    lines += ["", "\\2-grams:"] + [f"{score}\t{a} {b}" for (a, b), score in BIGRAMS.items()] + ["", "\\end\\", ""]
+def bigrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model above, as a file."""
     path = tmp_path_factory.mktemp("lm") / "bigram.arpa"
-    path.write_text("\n".join(lines))
+    path.write_text(arpa(UNIGRAMS, BIGRAMS, BACKOFFS))
     return path
 
 
-def language_model(arpa: Path, lm_weight: float, word_bonus: float) -> LanguageModel:
+def language_model(bigrams: Path, lm_weight: float, word_bonus: float) -> LanguageModel:
     search = BeamSearchConfig(
         lm_weight=lm_weight, word_bonus=word_bonus, beam_size=2000, beam_units=4, beam_threshold=1e6
     )
-    return LanguageModel(arpa, WORDS, search)
+    return LanguageModel(bigrams, WORDS, search)
 
 
 def log10_probability(words: list[str]) -> float:
@@ -70,12 +68,12 @@ def best_by_brute_force(log_probs_SV: Tensor, lm_weight: float, word_bonus: floa
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(3, 6), st.floats(0.0, 3.0), st.floats(-1.0, 2.0))
 def test_the_search_finds_the_best_of_all_paths(
-    arpa: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float
+    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     log_probs_SV = (3 * torch.randn(n_frames, 4, generator=generator)).log_softmax(-1)
     scores = best_by_brute_force(log_probs_SV, lm_weight, word_bonus)
-    units = BeamSearch(TOKENIZER, language_model(arpa, lm_weight, word_bonus)).decode(log_probs_SV)
+    units = BeamSearch(TOKENIZER, language_model(bigrams, lm_weight, word_bonus)).decode(log_probs_SV)
     found = " ".join(TOKENIZER.decode([unit.id for unit in units]).split())
     assert scores[found] == pytest.approx(max(scores.values()), abs=1e-3)
 
@@ -86,32 +84,32 @@ def spelled(path: str) -> Tensor:
     return (torch.nn.functional.one_hot(ids, 4).float() * 12).log_softmax(-1)
 
 
-def test_what_is_certain_is_found_with_its_frames_and_log_probabilities(arpa: Path) -> None:
+def test_what_is_certain_is_found_with_its_frames_and_log_probabilities(bigrams: Path) -> None:
     log_probs_SV = spelled("_a_ _ab_ b_b_")
-    units = BeamSearch(TOKENIZER, language_model(arpa, 0.5, 0.0)).decode(log_probs_SV)
+    units = BeamSearch(TOKENIZER, language_model(bigrams, 0.5, 0.0)).decode(log_probs_SV)
     assert TOKENIZER.decode([unit.id for unit in units]).split() == ["a", "ab", "bb"]
     assert [(unit.first_frame, unit.last_frame) for unit in units[:3]] == [(1, 1), (3, 3), (5, 5)]
     assert units == decode_greedy(log_probs_SV)
 
 
-def test_only_words_of_the_lexicon_come_out(arpa: Path) -> None:
+def test_only_words_of_the_lexicon_come_out(bigrams: Path) -> None:
     log_probs_SV = spelled("b_a_b")
     assert TOKENIZER.decode([unit.id for unit in decode_greedy(log_probs_SV)]) == "bab"
-    units = BeamSearch(TOKENIZER, language_model(arpa, 0.5, 0.0)).decode(log_probs_SV)
+    units = BeamSearch(TOKENIZER, language_model(bigrams, 0.5, 0.0)).decode(log_probs_SV)
     words = TOKENIZER.decode([unit.id for unit in units]).upper().split()
     assert words
     assert set(words) <= set(WORDS)
 
 
 @pytest.mark.parametrize("path", ["", "_", "______", "   "])
-def test_nothing_said_gives_nothing(arpa: Path, path: str) -> None:
-    search = BeamSearch(TOKENIZER, language_model(arpa, 1.0, 0.0))
+def test_nothing_said_gives_nothing(bigrams: Path, path: str) -> None:
+    search = BeamSearch(TOKENIZER, language_model(bigrams, 1.0, 0.0))
     units = search.decode(spelled(path) if path else torch.zeros(0, 4))
     assert TOKENIZER.decode([unit.id for unit in units]).split() == []
 
 
-def test_threads_give_what_one_gives(arpa: Path) -> None:
-    search = BeamSearch(TOKENIZER, language_model(arpa, 1.0, 0.0))
+def test_threads_give_what_one_gives(bigrams: Path) -> None:
+    search = BeamSearch(TOKENIZER, language_model(bigrams, 1.0, 0.0))
     inputs = [torch.randn(40, 4, generator=torch.Generator().manual_seed(i)).log_softmax(-1) for i in range(8)]
     alone = [search.decode(log_probs_SV) for log_probs_SV in inputs]
     together: dict[int, object] = {}
@@ -137,16 +135,16 @@ def test_stretches_are_cut_in_the_longest_pause() -> None:
     assert next(plan_stretches(blank_S, 60)) == (0, 44)
 
 
-def test_a_long_text_is_found_across_stretches(arpa: Path) -> None:
+def test_a_long_text_is_found_across_stretches(bigrams: Path) -> None:
     text = "a_ _ab_ b_b_ ___" * 60
-    units = BeamSearch(TOKENIZER, language_model(arpa, 0.5, 0.0)).decode(spelled(text))
+    units = BeamSearch(TOKENIZER, language_model(bigrams, 0.5, 0.0)).decode(spelled(text))
     assert TOKENIZER.decode([unit.id for unit in units]).split() == ["a", "ab", "bb"] * 60
     assert units[-1].last_frame < len(text)
     assert all(a.last_frame < b.first_frame for a, b in itertools.pairwise(units))
 
 
-def test_lexicons_and_options_that_cannot_work_are_refused(arpa: Path) -> None:
-    model = language_model(arpa, 1.0, 0.0)
+def test_lexicons_and_options_that_cannot_work_are_refused(bigrams: Path) -> None:
+    model = language_model(bigrams, 1.0, 0.0)
     with pytest.raises(OptionError, match="none of the lexicon's 1 words"):
         BeamSearch(TOKENIZER, replace(model, words=("XYZ",)))
     with pytest.raises(OptionError, match="no word boundary"):

@@ -14,25 +14,10 @@ from model.decoder import decode_greedy
 from model.errors import BundleFormatError, BundleHashError, OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.transcriber import Transcriber
+from tests.arpa import word_list_arpa
 
 WORDS = ("CAT", "DOG'S", "A")
-ARPA = """\\data\\
-ngram 1=6
-ngram 2=1
-
-\\1-grams:
--99\t<s>\t0
--1\t</s>
--2\t<unk>\t0
--0.5\tCAT\t0
--0.6\tDOG'S\t0
--0.7\tA\t0
-
-\\2-grams:
--0.3\t<s> CAT
-
-\\end\\
-"""
+ARPA = word_list_arpa(*WORDS)
 
 
 @pytest.fixture

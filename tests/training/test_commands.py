@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from model.checkpoint import Bundle, load_bundle, save_bundle
+from tests.arpa import word_list_arpa
 from training.corpora import read_corpus
 from training.recipe import Recipe
 
@@ -71,10 +72,7 @@ def test_evaluation_takes_a_part(tiny_bundle: Bundle, tones_manifest: Path, tmp_
 def test_a_language_model_is_attached_and_led_by(tiny_bundle: Bundle, tones_manifest: Path, tmp_path: Path) -> None:
     save_bundle(tiny_bundle, tmp_path / "plain")
     (tmp_path / "words.txt").write_text("ABC 12\nCAB 7\n\n")
-    (tmp_path / "words.arpa").write_text(
-        "\\data\\\nngram 1=5\nngram 2=1\n\n\\1-grams:\n-99\t<s>\t0\n-1\t</s>\n-2\t<unk>\t0\n-0.5\tABC\t0\n"
-        "-0.6\tCAB\t0\n\n\\2-grams:\n-0.3\t<s> ABC\n\n\\end\\\n"
-    )
+    (tmp_path / "words.arpa").write_text(word_list_arpa("ABC", "CAB"))
     arguments = (tmp_path / "plain", tmp_path / "words.arpa", tmp_path / "words.txt", "--out", tmp_path / "led")
     attached = cepstra("lm", "attach", *arguments, "--name", "led", "--word-bonus", 0.5)
     assert attached.returncode == 0, attached.stderr

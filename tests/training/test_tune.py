@@ -7,33 +7,18 @@ from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.transcriber import Transcriber
+from tests.arpa import word_list_arpa
 from training.corpora import read_corpus
 from training.evaluate import evaluate
 from training.tune import tune
 
-ARPA = """\\data\\
-ngram 1=6
-ngram 2=1
-
-\\1-grams:
--99\t<s>\t0
--1\t</s>
--2\t<unk>\t0
--0.5\tA\t0
--0.6\tBB\t0
--0.7\tCAB\t0
-
-\\2-grams:
--0.3\t<s> CAB
-
-\\end\\
-"""
+WORDS = ("CAB", "A", "BB")
 
 
 @pytest.fixture
 def led_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    (tmp_path / "words.arpa").write_text(ARPA)
-    model = LanguageModel(tmp_path / "words.arpa", ("A", "BB", "CAB"), BeamSearchConfig(beam_size=20))
+    (tmp_path / "words.arpa").write_text(word_list_arpa(*WORDS))
+    model = LanguageModel(tmp_path / "words.arpa", WORDS, BeamSearchConfig(beam_size=20))
     return replace(tiny_bundle, language_model=model)
 
 
