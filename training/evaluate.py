@@ -15,13 +15,23 @@ from training.metrics import ErrorCounts, character_errors, word_errors
 
 @dataclass(frozen=True)
 class UtteranceResult:
-    """One utterance: what was said, what was recognised, and the errors."""
+    """One utterance: what was said, what was recognised, and the errors.
+
+    Attributes:
+        utterance: as the corpus has it.
+        reference, hypothesis: what was said, normalised, and what was recognised.
+        words, characters: the errors.
+        duration_s: seconds of audio, as decoded.
+        confidences: of each word of the hypothesis, 0..1.
+    """
 
     utterance: Utterance
     reference: str
     hypothesis: str
     words: ErrorCounts
     characters: ErrorCounts
+    duration_s: float
+    confidences: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -116,9 +126,17 @@ def evaluate(
         wall_s += time.perf_counter() - began
         audio_s += transcript.duration_s
         reference = normalize_transcript(utterance.transcript)
-        words = word_errors([reference], [transcript.text])
-        characters = character_errors([reference], [transcript.text])
-        results.append(UtteranceResult(utterance, reference, transcript.text, words, characters))
+        results.append(
+            UtteranceResult(
+                utterance,
+                reference,
+                transcript.text,
+                word_errors([reference], [transcript.text]),
+                character_errors([reference], [transcript.text]),
+                transcript.duration_s,
+                tuple(word.confidence for word in transcript.words),
+            )
+        )
         if progress:
             progress(done, len(utterances))
     reject("audio that cannot be read", unreadable, len(utterances))

@@ -17,6 +17,10 @@ def test_errors_are_those_of_what_the_transcriber_says(tiny_bundle: Bundle, tone
     assert [r.hypothesis for r in evaluation.results] == [transcriber.transcribe(u.path).text for u in utterances]
     assert [r.reference for r in evaluation.results] == [normalize_transcript(u.transcript) for u in utterances]
     assert evaluation.audio_s == pytest.approx(sum(u.duration_s for u in utterances))
+    assert [r.duration_s for r in evaluation.results] == pytest.approx([u.duration_s for u in utterances])
+    heard = [transcriber.transcribe(u.path).words for u in utterances]
+    assert [r.confidences for r in evaluation.results] == [tuple(w.confidence for w in words) for words in heard]
+    assert [len(r.confidences) for r in evaluation.results] == [len(r.hypothesis.split()) for r in evaluation.results]
     numbers = evaluation.as_json()
     errors = numbers["substitutions"] + numbers["deletions"] + numbers["insertions"]
     assert numbers["wer"] == pytest.approx(errors / numbers["words"])
