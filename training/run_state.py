@@ -14,6 +14,7 @@ from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
 from training.errors import RecipeError, StorageError
 from training.recipe import Recipe
+from training.watch import Watch
 
 CHECKPOINT_FILE = "last.ckpt"
 HISTORY_FILE = "history.jsonl"
@@ -27,6 +28,8 @@ class Position:
         epoch, batch, step: passes, batches of the running pass, and batches in all.
         seconds: spent training, over all the run's lives.
         epoch_loss, epoch_units: loss of the running pass in nats, and the units it is spread over.
+        epoch_s, waiting_s: seconds spent in the running pass, and of those waiting for audio.
+        watch: what has been seen of the loss and of the network's output.
         unreadable: audio that could not be read, each named once.
         history: one entry a pass.
     """
@@ -37,6 +40,9 @@ class Position:
     seconds: float = 0.0
     epoch_loss: float = 0.0
     epoch_units: int = 0
+    epoch_s: float = 0.0
+    waiting_s: float = 0.0
+    watch: Watch = field(default_factory=Watch)
     unreadable: list[str] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
@@ -108,7 +114,7 @@ class RunState:
             torch.set_rng_state(state["random"][fabric.global_rank].cpu().clone())
         if state["random_cuda"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
-        self.position = Position(**state["position"])
+        self.position = Position(**{**state["position"], "watch": Watch(**state["position"].get("watch", {}))})
 
 
 def guard_storage(write: Callable[[], None], out: Path) -> None:

@@ -1,10 +1,13 @@
 """Which utterances stand in which batch: a pure function of seed and epoch, so a resumed run sees the same batches."""
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.corpora import Utterance
+
+LENGTH_STEP_S = 0.64  # batches are padded to a multiple: oneDNN and cuDNN prepare anew for every shape they meet
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ def plan_epoch(
         utterances: all of them with known durations.
         seed: with `epoch`, determines everything that is random.
         epoch: the pass, 0, 1, …
-        max_batch_s: bound on a batch's seconds, padding included (longest × count). A single utterance longer than
-            that makes a batch of its own; leave such out beforehand.
+        max_batch_s: bound on a batch's seconds, padding included (`padded_s` of the longest × count). A single
+            utterance longer than that makes a batch of its own; leave such out beforehand.
         speeds: speed perturbation, one of which is drawn for each utterance (Ko et al., Interspeech 2015).
 
     Returns:
@@ -55,12 +58,17 @@ def plan_epoch(
     batches: list[list[tuple[int, float]]] = [[]]
     longest_s = 0.0
     for _, duration_s, index, speed in played:
-        longest_s = max(longest_s, duration_s)
+        longest_s = max(longest_s, padded_s(duration_s))
         if batches[-1] and longest_s * (len(batches[-1]) + 1) > max_batch_s:
             batches.append([])
-            longest_s = duration_s
+            longest_s = padded_s(duration_s)
         batches[-1].append((index, speed))
     plans = [BatchPlan(tuple(items), rng.getrandbits(48)) for items in batches if items]
     if epoch > 0:
         rng.shuffle(plans)
     return plans
+
+
+def padded_s(duration_s: float) -> float:
+    """Seconds that every row has in a batch whose longest utterance has `duration_s`."""
+    return math.ceil(duration_s / LENGTH_STEP_S) * LENGTH_STEP_S

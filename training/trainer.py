@@ -33,11 +33,11 @@ from training.corpora import reject
 from training.dataset import Batch, SpeechDataset
 from training.errors import DivergedError, RecipeError
 from training.evaluate import evaluate
-from training.metrics import ErrorCounts, word_errors
+from training.metrics import word_errors
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
-from training.sampler import plan_epoch
+from training.sampler import LENGTH_STEP_S, plan_epoch
 from training.selection import fit_speeds, select_utterances
 
 BUNDLE_DIR = "bundle"
@@ -147,7 +147,9 @@ def train(
         report.start_epoch(position.epoch, recipe.optimizer.epochs, len(plans), position.batch)
         rest = [plan.shard(fabric.global_rank, fabric.world_size) for plan in plans[position.batch :]]
         dataset = SpeechDataset(utterances, targets, rest, gain_db=recipe.augment.gain_db, cache_dir=cache_dir)
-        for batch in _load(fabric, dataset, recipe.data.workers):
+        began = time.monotonic()
+        for waited_s, batch in _load(fabric, dataset, recipe.data.workers):
+            position.waiting_s += waited_s
             _count_unreadable(batch, position, len(utterances))
             planned = plans[position.batch]
             units = sum(len(targets[index]) for index, _ in planned.items)
@@ -158,10 +160,10 @@ def train(
             due = fabric.is_global_zero and time.monotonic() - last_saved >= recipe.checkpoint_minutes * 60
             nats, saving = _agree(fabric, loss_sum, due)
             nats /= units
-            if not math.isfinite(nats):
+            if wrong := position.watch.loss(nats):
                 names = ", ".join(utterances[index].id for index, _ in planned.items)
                 raise DivergedError(
-                    f"the loss is {nats} in pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
+                    f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
                     f"{out / CHECKPOINT_FILE} is from before it: lower optimizer.peak_lr"
                 )
             optimizer.zero_grad()
@@ -172,8 +174,11 @@ def train(
             position.epoch_loss += nats * units
             position.epoch_units += units
             if position.step % WER_EVERY == 0 and batch.ids:
-                wer = _batch_word_errors(log_probs_BSV, lengths_B, batch, tokenizer).rate
+                references, hypotheses = _texts(log_probs_BSV, lengths_B, batch, tokenizer)
+                wer = word_errors(references, hypotheses).rate
                 report.wer(wer)
+                if warning := position.watch.text(hypotheses):
+                    report.say(warning)
                 metrics = {"loss": nats, "wer": wer, "gradient_norm": float(norm or 0.0)}
                 metrics["learning_rate"] = learning_rate(share, recipe)
                 fabric.log_dict({f"train/{key}": value for key, value in metrics.items()}, step=position.step)
@@ -181,8 +186,10 @@ def train(
             position.batch += 1
             position.step += 1
             now = time.monotonic()
-            position.seconds, clock = position.seconds + now - clock, now
-            if saving:
+            position.seconds += now - clock
+            position.epoch_s += now - max(clock, began)
+            clock = now
+            if saving and not position.watch.rises:
                 state.save(out, recipe, fabric)
                 last_saved = time.monotonic()
         line: dict[str, Any] = {
@@ -190,9 +197,10 @@ def train(
             "steps": position.step,
             "wall_s": round(position.seconds),
             "loss": position.epoch_loss / max(1, position.epoch_units),
+            "waiting": round(position.waiting_s / max(position.epoch_s, 1e-9), 4),
         }
         position.epoch, position.batch = position.epoch + 1, 0
-        position.epoch_loss, position.epoch_units = 0.0, 0
+        position.epoch_loss, position.epoch_units, position.epoch_s, position.waiting_s = 0.0, 0, 0.0, 0.0
         last_pass = position.epoch == recipe.optimizer.epochs
         evaluating = recipe.data.dev and (last_pass or position.epoch % recipe.evaluate_every == 0)
         if evaluating and fabric.is_global_zero:
@@ -201,8 +209,9 @@ def train(
             line |= {"dev_wer": result.wer, "dev_cer": result.cer}
             fabric.log_dict({"dev/wer": result.wer, "dev/cer": result.cer}, step=position.step)
         position.history.append(line)
-        state.save(out, recipe, fabric)
-        last_saved = time.monotonic()
+        if last_pass or not position.watch.rises:
+            state.save(out, recipe, fabric)
+            last_saved = time.monotonic()
         report.end_epoch(line)
     results = ("loss", "dev_wer", "dev_cer")
     if fabric.is_global_zero:
@@ -231,6 +240,8 @@ def _loss(
         features_BTF = cmvn(features_BTF, lengths_B)
         if epoch >= recipe.augment.spec_augment_from_epoch:
             features_BTF = spec_augment(features_BTF, lengths_B, recipe.augment, batch.seeds)
+        step = round(LENGTH_STEP_S * 1000 / recipe.front_end.hop_ms)
+        features_BTF = nn.functional.pad(features_BTF, (0, 0, 0, -features_BTF.shape[1] % step))
     log_probs_BSV, lengths_B = network(features_BTF, lengths_B)
     loss = nn.functional.ctc_loss(
         log_probs_BSV.float().transpose(0, 1),
@@ -250,16 +261,19 @@ def _agree(fabric: Fabric, loss_sum: Tensor, due: bool) -> tuple[float, bool]:
     return loss, saving > 0
 
 
-def _load(fabric: Fabric, dataset: SpeechDataset, workers: int) -> Iterator[Batch]:
-    """The dataset's batches in order, on the device; a generator of its own keeps the run's random state untouched."""
-    for batch in DataLoader(dataset, batch_size=None, num_workers=workers, generator=torch.Generator()):
-        yield replace(
-            batch,
-            samples_BN=fabric.to_device(batch.samples_BN),
-            lengths_B=fabric.to_device(batch.lengths_B),
-            targets_BU=fabric.to_device(batch.targets_BU),
-            target_lengths_B=fabric.to_device(batch.target_lengths_B),
-        )
+def _load(fabric: Fabric, dataset: SpeechDataset, workers: int) -> Iterator[tuple[float, Batch]]:
+    """The dataset's batches in order, on the device, each with the seconds that were spent waiting for it.
+
+    A generator of its own keeps the run's random state untouched.
+    """
+    loader = iter(DataLoader(dataset, batch_size=None, num_workers=workers, generator=torch.Generator()))
+    while True:
+        asked = time.monotonic()
+        batch = next(loader, None)
+        if batch is None:
+            return
+        tensors = {name: fabric.to_device(value) for name, value in vars(batch).items() if isinstance(value, Tensor)}
+        yield time.monotonic() - asked, replace(batch, **tensors)
 
 
 def _features(front_end: FrontEnd, dataset: SpeechDataset) -> Iterator[tuple[Tensor, Tensor]]:
@@ -290,18 +304,19 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> 
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), weight)
 
 
-def _batch_word_errors(
+def _texts(
     log_probs_BSV: Tensor, lengths_B: Tensor, batch: Batch, tokenizer: CharacterTokenizer
-) -> ErrorCounts:
-    hypotheses = [
-        tokenizer.decode([unit.id for unit in decode_greedy(row_SV[:length])])
-        for row_SV, length in zip(log_probs_BSV.cpu(), lengths_B.tolist(), strict=True)
-    ]
+) -> tuple[list[str], list[str]]:
+    """What the batch's utterances say, and what the network makes of them, greedily."""
     references = [
         tokenizer.decode(row_U[:length])
         for row_U, length in zip(batch.targets_BU.tolist(), batch.target_lengths_B.tolist(), strict=True)
     ]
-    return word_errors(references, hypotheses)
+    hypotheses = [
+        tokenizer.decode([unit.id for unit in decode_greedy(row_SV[:length])])
+        for row_SV, length in zip(log_probs_BSV.cpu(), lengths_B.tolist(), strict=True)
+    ]
+    return references, hypotheses
 
 
 def _count_unreadable(batch: Batch, position: Position, total: int) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.corpora import Utterance, read_corpus
-from training.sampler import BatchPlan, plan_epoch
+from training.sampler import LENGTH_STEP_S, BatchPlan, padded_s, plan_epoch
 
 durations = st.lists(st.floats(0.2, 20.0), min_size=1, max_size=80)
 
@@ -16,8 +16,8 @@ def utterances_of(durations_s: list[float]) -> list[Utterance]:
     return [Utterance(str(i), Path(f"{i}.wav"), "A", "", duration) for i, duration in enumerate(durations_s)]
 
 
-def padded_s(plan: BatchPlan, utterances: list[Utterance]) -> float:
-    return max(utterances[i].duration_s / speed for i, speed in plan.items) * len(plan.items)
+def batch_s(plan: BatchPlan, utterances: list[Utterance]) -> float:
+    return padded_s(max(utterances[i].duration_s / speed for i, speed in plan.items)) * len(plan.items)
 
 
 @given(durations, st.integers(0, 3), st.integers(0, 5))
@@ -27,7 +27,7 @@ def test_every_utterance_stands_in_exactly_one_batch_within_the_bound(
     utterances = utterances_of(durations_s)
     plans = plan_epoch(utterances, seed=seed, epoch=epoch, max_batch_s=40.0, speeds=(0.9, 1.0, 1.1))
     assert Counter(i for plan in plans for i, _ in plan.items) == Counter(range(len(utterances)))
-    assert all(padded_s(plan, utterances) <= 40.0 for plan in plans)
+    assert all(batch_s(plan, utterances) <= 40.0 for plan in plans)
 
 
 @given(durations, st.integers(1, 4))
@@ -59,9 +59,16 @@ def test_padding_stays_under_ten_per_cent_on_a_real_corpus(speech_data: Path) ->
     utterances = read_corpus(speech_data / "librispeech" / "manifest.tsv")
     plans = plan_epoch(utterances, seed=1, epoch=3, max_batch_s=150.0, speeds=(0.9, 1.0, 1.1))
     spoken = sum(utterances[i].duration_s / speed for plan in plans for i, speed in plan.items)
-    assert 1 - spoken / sum(padded_s(plan, utterances) for plan in plans) < 0.10
+    assert 1 - spoken / sum(batch_s(plan, utterances) for plan in plans) < 0.10
 
 
 def test_no_speeds_is_refused() -> None:
     with pytest.raises(IndexError):
         plan_epoch(utterances_of([1.0]), seed=1, epoch=0, max_batch_s=10.0, speeds=())
+
+
+@given(st.floats(0.01, 100.0))
+def test_rows_are_padded_to_whole_steps_and_never_by_more_than_one(duration_s: float) -> None:
+    steps = padded_s(duration_s) / LENGTH_STEP_S
+    assert steps == pytest.approx(round(steps))
+    assert 0 <= padded_s(duration_s) - duration_s < LENGTH_STEP_S + 1e-9

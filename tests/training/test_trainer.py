@@ -1,5 +1,6 @@
 """Training, resuming and refusing, on a corpus of tones that a tiny network learns in seconds."""
 
+import io
 import json
 import math
 import os
@@ -15,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from rich.console import Console
 
-from model.checkpoint import load_bundle
+from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.transcriber import Transcriber
 from training import trainer
 from training.corpora import Utterance, read_corpus, write_manifest
@@ -164,11 +166,46 @@ def test_an_infinite_loss_stops_with_the_batch_named(
         return (loss * math.nan if calls == 4 else loss), log_probs, lengths
 
     monkeypatch.setattr(trainer, "_loss", explode_in_the_fourth_batch)
-    with pytest.raises(DivergedError, match=r"loss is nan in pass \d+, batch \d+ \(.+\).*last\.ckpt"):
+    with pytest.raises(DivergedError, match=r"loss is nan; pass \d+, batch \d+ \(.+\).*last\.ckpt"):
         train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
     monkeypatch.undo()
     train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
     assert all(math.isfinite(loss) for loss, _ in results(tmp_path))
+
+
+def test_an_exploding_loss_stops_and_the_checkpoint_is_from_before(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(with_epochs(tiny_recipe, 36), evaluate_every=36, checkpoint_minutes=0.01)
+    honest = trainer.learning_rate
+    monkeypatch.setattr(trainer, "learning_rate", lambda share, recipe: 100.0 if share > 0.5 else honest(share, recipe))
+    with pytest.raises(DivergedError, match=r"explodes.*pass \d+, batch \d+ \(.+\).*last\.ckpt"):
+        train(recipe, tmp_path, accelerator="cpu", report=QUIET)
+    before = torch.load(tmp_path / "last.ckpt", weights_only=True)["position"]["watch"]
+    assert before["mean_nats"] < 6
+    monkeypatch.undo()
+    train(recipe, tmp_path, accelerator="cpu", report=QUIET)
+    assert len(history(tmp_path)) == 36
+    assert history(tmp_path)[-1]["loss"] < 2 * before["lowest_nats"]
+
+
+def test_a_network_that_emits_only_blanks_is_said(
+    tiny_recipe: Recipe, tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():
+        tiny_bundle.acoustic_model.head.bias[0] = 50.0
+    save_bundle(tiny_bundle, tmp_path / "blank")
+    monkeypatch.setattr(trainer, "WER_EVERY", 1)
+    slow = replace(tiny_recipe.optimizer, peak_lr=1e-9, epochs=5)
+    said = io.StringIO()
+    train(
+        replace(tiny_recipe, optimizer=slow),
+        tmp_path / "run",
+        warm_start=tmp_path / "blank",
+        accelerator="cpu",
+        report=ProgressReport(console=Console(file=said)),
+    )
+    assert "nothing but blanks in 10 looks" in said.getvalue()
 
 
 def test_a_full_disk_is_said_and_the_last_checkpoint_kept(
