@@ -138,6 +138,9 @@ def train(
 ) -> None:
     """Train a recipe to its end; a run that was stopped, or killed, goes on where it was."""
     with clear_errors():
+        from training.memory import keep_freed_memory
+
+        keep_freed_memory()  # before torch is there
         from training.recipe import load_recipe
         from training.trainer import train as run
 
