@@ -5,9 +5,10 @@ import logging
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from features.errors import CepstraError
 from model.shipped import SHIPPED_BUNDLE
@@ -59,6 +60,73 @@ def prepare(
         hours = sum(utterance.duration_s for utterance in measured) / 3600
         speakers = len({utterance.speaker for utterance in measured})
         typer.echo(f"{output}: {len(measured)} utterances, {hours:.2f} h, {speakers} speakers")
+
+
+class _PruneAsInLmplz(TyperCommand):
+    """A command whose `--prune 0 0 1` takes all the numbers that follow it, as lmplz's does."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each of the numbers, which is what the parser understands."""
+        repeated: list[str] = []
+        for word in args:
+            follows = word.isdigit() and repeated[-2:-1] == ["--prune"] and repeated[-1].isdigit()
+            repeated += ["--prune", word] if follows else [word]
+        return super().parse_args(ctx, repeated)
+
+
+@lm_app.command("build", cls=_PruneAsInLmplz)
+def build(
+    text: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...", help="Files with a sentence a line: plain, .gz, .bz2 or .xz; - is standard input."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The model to write: .arpa, or .arpa.gz.")],
+    order: Annotated[int, typer.Option(help="Words of the longest n-grams, 2 to 6.")] = 3,
+    prune: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N N ...",
+            help="For unigrams, bigrams, ... the count up to which n-grams are left out; the last one goes on.",
+            show_default="0",
+        ),
+    ] = None,
+    vocab_size: Annotated[int | None, typer.Option(min=1, help="Only the N most frequent words.")] = None,
+    limit_vocab: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only the words that stand first in a line of this file.")
+    ] = None,
+    words_out: Annotated[
+        Path | None, typer.Option(help="Also write the model's words, most frequent first, as `lm attach` takes them.")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Take words as they are, instead of normalising them as transcripts are.")
+    ] = False,
+    discount_fallback: Annotated[
+        bool, typer.Option("--discount-fallback", help="Take fixed discounts where the text's counts give none.")
+    ] = False,
+) -> None:
+    """Estimate an n-gram model (modified Kneser-Ney) of a text; words outside the vocabulary become <unk>."""
+    with clear_errors():
+        from training.arpa import write_arpa, write_words
+        from training.ngram import NgramConfig, estimate
+        from training.ngram_text import limit_vocabulary, read_text, read_word_list
+
+        config = NgramConfig(order, tuple(prune or [0]), discount_fallback)
+        allowed = read_word_list(limit_vocab, raw=raw) if limit_vocab is not None else None
+        with progress_bar("reading") as advance:
+            sentences = read_text(text, raw=raw, progress=advance)
+        if allowed is not None or vocab_size is not None:
+            sentences = limit_vocabulary(sentences, allowed=allowed, most_frequent=vocab_size)
+        with progress_bar("estimating") as advance:
+            model = estimate(sentences, config, progress=advance)
+        with progress_bar("writing") as advance:
+            write_arpa(model, out, progress=advance)
+        words = sentences.by_frequency()
+        if words_out is not None:
+            write_words(words, words_out)
+        sizes = ", ".join(f"{len(ngrams.last_G)} {at}-grams" for at, ngrams in enumerate(model.orders[1:], 2))
+        typer.echo(f"{out}: {len(words)} words, {sizes}, of {sentences.n_words} running words")
 
 
 @lm_app.command("attach")

@@ -4,7 +4,8 @@ TrainingError
 ├── CorpusError             no utterances, no transcripts, or too many that cannot be used
 ├── RecipeError             a recipe that cannot be read, or an option outside its range
 ├── DivergedError           the loss is NaN or infinite; names the batch
-└── StorageError            a checkpoint could not be written (full disk …); the one before it is kept
+├── DiscountError           n-gram counts that give modified Kneser-Ney no discounts
+└── StorageError            a checkpoint or language model could not be written; the one before it is kept
 """
 
 from features.errors import CepstraError
@@ -26,5 +27,9 @@ class DivergedError(TrainingError):
     """The loss is NaN or infinite; the message names the batch and the checkpoint to resume from."""
 
 
+class DiscountError(TrainingError):
+    """How often n-grams occur once, twice … gives modified Kneser-Ney no discounts; the message names the order."""
+
+
 class StorageError(TrainingError):
-    """A checkpoint could not be written; the one before it is untouched."""
+    """A checkpoint or language model could not be written; the one before it is untouched."""
