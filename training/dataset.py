@@ -50,12 +50,11 @@ class Batch:
 
 
 class SpeechDataset(Dataset[Batch]):
-    """The batches of one epoch, by position in the list of plans.
+    """From plans to batches: `dataset[plan]`. A loader's workers, once started, serve every pass of a run.
 
     Args:
         utterances: what the plans' indices refer to.
         targets: unit indices of each utterance.
-        plans: the epoch's batches.
         gain_db: largest random gain in dB, either way.
         cache_dir: where decoded audio is kept as 16-bit samples (115 MB an hour), or None to decode every time.
     """
@@ -64,19 +63,14 @@ class SpeechDataset(Dataset[Batch]):
         self,
         utterances: Sequence[Utterance],
         targets: Sequence[Sequence[int]],
-        plans: Sequence[BatchPlan],
         *,
         gain_db: float = 0.0,
         cache_dir: Path | None = None,
     ) -> None:
-        self._utterances, self._targets, self._plans = utterances, targets, plans
+        self._utterances, self._targets = utterances, targets
         self._gain_db, self._cache_dir = gain_db, cache_dir
 
-    def __len__(self) -> int:
-        return len(self._plans)
-
-    def __getitem__(self, index: int) -> Batch:
-        plan = self._plans[index]
+    def __getitem__(self, plan: BatchPlan) -> Batch:
         rows, kept, unreadable = [], [], []
         for item, speed in plan.items:
             rng = np.random.default_rng([plan.seed, item])

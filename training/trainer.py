@@ -11,7 +11,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,7 @@ from training.metrics import word_errors
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
-from training.sampler import LENGTH_STEP_S, plan_epoch
+from training.sampler import LENGTH_STEP_S, BatchPlan, plan_epoch
 from training.selection import fit_speeds, select_utterances
 
 BUNDLE_DIR = "bundle"
@@ -100,7 +100,7 @@ def train(
         _warm_start(warm_start, front_end, cmvn, acoustic_model)
     elif not resuming:
         sample = plan_epoch(utterances, seed=recipe.seed, epoch=1, max_batch_s=recipe.data.max_batch_s)
-        cmvn.estimate(_features(front_end, SpeechDataset(utterances, targets, sample, cache_dir=cache_dir)))
+        cmvn.estimate(_features(front_end, SpeechDataset(utterances, targets, cache_dir=cache_dir), sample))
     averaged = AcousticModel(recipe.acoustic_model)
     averaged.load_state_dict(acoustic_model.state_dict())
     averaged.eval()
@@ -134,24 +134,27 @@ def train(
         guard_storage(lambda: save_bundle(bundle, out / BUNDLE_DIR), out)
         return load_bundle(out / BUNDLE_DIR)
 
+    def plans_of(epoch: int) -> list[BatchPlan]:
+        data, speeds = recipe.data, recipe.augment.speeds
+        plans = plan_epoch(utterances, seed=recipe.seed, epoch=epoch, max_batch_s=data.max_batch_s, speeds=speeds)
+        return [fit_speeds(plan, utterances, targets, recipe) for plan in plans]
+
+    def rest(epoch: int, batch: int) -> Iterator[BatchPlan]:
+        while epoch < recipe.optimizer.epochs:
+            yield from (plan.shard(fabric.global_rank, fabric.world_size) for plan in plans_of(epoch)[batch:])
+            epoch, batch = epoch + 1, 0
+
+    dataset = SpeechDataset(utterances, targets, gain_db=recipe.augment.gain_db, cache_dir=cache_dir)
+    batches = _load(fabric, dataset, rest(position.epoch, position.batch), recipe.data.workers)
     last_saved = clock = time.monotonic()
     while position.epoch < recipe.optimizer.epochs:
-        plans = plan_epoch(
-            utterances,
-            seed=recipe.seed,
-            epoch=position.epoch,
-            max_batch_s=recipe.data.max_batch_s,
-            speeds=recipe.augment.speeds,
-        )
-        plans = [fit_speeds(plan, utterances, targets, recipe) for plan in plans]
+        plans = plans_of(position.epoch)
         report.start_epoch(position.epoch, recipe.optimizer.epochs, len(plans), position.batch)
-        rest = [plan.shard(fabric.global_rank, fabric.world_size) for plan in plans[position.batch :]]
-        dataset = SpeechDataset(utterances, targets, rest, gain_db=recipe.augment.gain_db, cache_dir=cache_dir)
         began = time.monotonic()
-        for waited_s, batch in _load(fabric, dataset, recipe.data.workers):
+        for planned in plans[position.batch :]:
+            waited_s, batch = next(batches)
             position.waiting_s += waited_s
             _count_unreadable(batch, position, len(utterances))
-            planned = plans[position.batch]
             units = sum(len(targets[index]) for index, _ in planned.items)
             share = (position.epoch + position.batch / len(plans)) / recipe.optimizer.epochs
             for group in optimizer.param_groups:
@@ -261,26 +264,31 @@ def _agree(fabric: Fabric, loss_sum: Tensor, due: bool) -> tuple[float, bool]:
     return loss, saving > 0
 
 
-def _load(fabric: Fabric, dataset: SpeechDataset, workers: int) -> Iterator[tuple[float, Batch]]:
-    """The dataset's batches in order, on the device, each with the seconds that were spent waiting for it.
+def _load(
+    fabric: Fabric, dataset: SpeechDataset, plans: Iterable[BatchPlan], workers: int
+) -> Iterator[tuple[float, Batch]]:
+    """A batch for every plan, on the device, each with the seconds that were spent waiting for it.
 
     A generator of its own keeps the run's random state untouched.
     """
-    loader = iter(DataLoader(dataset, batch_size=None, num_workers=workers, generator=torch.Generator()))
+    loader = DataLoader(dataset, batch_size=None, sampler=plans, num_workers=workers, generator=torch.Generator())
+    loaded = iter(loader)
     while True:
         asked = time.monotonic()
-        batch = next(loader, None)
+        batch = next(loaded, None)
         if batch is None:
             return
         tensors = {name: fabric.to_device(value) for name, value in vars(batch).items() if isinstance(value, Tensor)}
         yield time.monotonic() - asked, replace(batch, **tensors)
 
 
-def _features(front_end: FrontEnd, dataset: SpeechDataset) -> Iterator[tuple[Tensor, Tensor]]:
+def _features(
+    front_end: FrontEnd, dataset: SpeechDataset, plans: Sequence[BatchPlan]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Features of random batches, until `CMVN_UTTERANCES` have been seen."""
     seen = 0
-    for index in torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0)).tolist():
-        batch = dataset[index]
+    for index in torch.randperm(len(plans), generator=torch.Generator().manual_seed(0)).tolist():
+        batch = dataset[plans[index]]
         if batch.ids:
             yield front_end(batch.samples_BN, batch.lengths_B)
         seen += len(batch.ids)

@@ -11,7 +11,7 @@ from training.sampler import BatchPlan
 def test_a_batch_holds_the_planned_utterances_padded_with_zeros(tones_manifest: Path) -> None:
     utterances = read_corpus(tones_manifest)
     targets = [[1] * (i + 1) for i in range(len(utterances))]
-    batch = SpeechDataset(utterances, targets, [BatchPlan(((3, 1.0), (0, 1.0)), 5)])[0]
+    batch = SpeechDataset(utterances, targets)[BatchPlan(((3, 1.0), (0, 1.0)), 5)]
     assert batch.ids == ("3", "0")
     assert batch.lengths_B.tolist() == [round(utterances[i].duration_s * 16_000) for i in (3, 0)]
     assert batch.target_lengths_B.tolist() == [4, 1]
@@ -24,13 +24,13 @@ def test_speed_and_gain_are_applied_and_do_not_depend_on_the_batch(tones_manifes
     utterances = read_corpus(tones_manifest)
     targets = [[1]] * len(utterances)
     plans = [BatchPlan(((1, 1.1), (2, 1.0)), 9), BatchPlan(((2, 1.0),), 9)]
-    dataset = SpeechDataset(utterances, targets, plans, gain_db=6.0)
-    both, alone = dataset[0], dataset[1]
+    dataset = SpeechDataset(utterances, targets, gain_db=6.0)
+    both, alone = (dataset[plan] for plan in plans)
     length = int(alone.lengths_B[0])
     assert torch.equal(both.samples_BN[1, :length], alone.samples_BN[0])
     assert both.seeds[1] == alone.seeds[0]
     assert abs(int(both.lengths_B[0]) - utterances[1].duration_s * 16_000 / 1.1) <= 2
-    plain = SpeechDataset(utterances, targets, plans)[1]
+    plain = SpeechDataset(utterances, targets)[plans[1]]
     gain = float(alone.samples_BN.abs().max() / plain.samples_BN.abs().max())
     assert gain != 1.0
     assert 10 ** (-6 / 20) <= gain <= 10 ** (6 / 20)
@@ -38,11 +38,11 @@ def test_speed_and_gain_are_applied_and_do_not_depend_on_the_batch(tones_manifes
 
 def test_the_cache_gives_the_same_samples_to_sixteen_bits(tones_manifest: Path, tmp_path: Path) -> None:
     utterances = read_corpus(tones_manifest)
-    targets, plans = [[1]] * len(utterances), [BatchPlan(((4, 1.0),), 1)]
-    decoded = SpeechDataset(utterances, targets, plans)[0].samples_BN
-    cached = SpeechDataset(utterances, targets, plans, cache_dir=tmp_path / "cache")
+    targets, plan = [[1]] * len(utterances), BatchPlan(((4, 1.0),), 1)
+    decoded = SpeechDataset(utterances, targets)[plan].samples_BN
+    cached = SpeechDataset(utterances, targets, cache_dir=tmp_path / "cache")
     for _ in ("written", "read"):
-        np.testing.assert_allclose(cached[0].samples_BN, decoded, atol=0.5 / 32768 + 1e-9)
+        np.testing.assert_allclose(cached[plan].samples_BN, decoded, atol=0.5 / 32768 + 1e-9)
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
@@ -50,9 +50,9 @@ def test_unreadable_audio_is_named_and_the_rest_of_the_batch_is_kept(tones_manif
     (tmp_path / "bad.wav").write_bytes(b"RIFF but nothing else")
     utterances = [*read_corpus(tones_manifest), Utterance("bad", tmp_path / "bad.wav", "A", "", 1.0)]
     targets = [[1]] * len(utterances)
-    batch = SpeechDataset(utterances, targets, [BatchPlan(((12, 1.0), (0, 1.0)), 1)])[0]
+    batch = SpeechDataset(utterances, targets)[BatchPlan(((12, 1.0), (0, 1.0)), 1)]
     assert batch.ids == ("0",)
     assert len(batch.unreadable) == 1
     assert "bad.wav" in batch.unreadable[0]
-    nothing = SpeechDataset(utterances, targets, [BatchPlan(((12, 1.0),), 1)])[0]
+    nothing = SpeechDataset(utterances, targets)[BatchPlan(((12, 1.0),), 1)]
     assert nothing.ids == ()
