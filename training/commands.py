@@ -129,6 +129,32 @@ def build(
         typer.echo(f"{out}: {len(words)} words, {sizes}, of {sentences.n_words} running words")
 
 
+@data_app.command("segment")
+def segment(
+    manifest: Annotated[Path, typer.Argument(help="The corpus: a manifest, or a LibriSpeech tree.")],
+    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV); the pieces lie beside it, in a folder.")],
+    bundle: Annotated[
+        Path, typer.Option(envvar="CEPSTRA_BUNDLE", help="The model that aligns text and audio.", show_default=False)
+    ] = SHIPPED_BUNDLE,
+    longest_s: Annotated[float, typer.Option(help="Longest piece, in seconds.")] = 8.0,
+    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `prepare`.")] = None,
+) -> None:
+    """Cut long utterances at the speaker's pauses, where a forced alignment finds the words."""
+    from model.transcriber import Transcriber
+    from training.corpora import read_corpus, write_manifest
+    from training.segment import segment as run
+
+    with clear_errors():
+        transcriber = Transcriber.from_bundle(bundle, greedy=True)
+        utterances = read_corpus(manifest, where=_conditions(where))
+        folder = output.with_suffix(".audio")
+        with progress_bar("aligning") as advance:
+            pieces = run(transcriber, utterances, folder, longest_s=longest_s, progress=advance)
+        write_manifest(pieces, output)
+        longest = max(piece.duration_s for piece in pieces)
+        typer.echo(f"{output}: {len(pieces)} utterances of {len(utterances)}, the longest {longest:.1f} s")
+
+
 @lm_app.command("attach")
 def attach(
     bundle: Annotated[Path, typer.Argument(help="The bundle to add a language model to.")],
