@@ -3,6 +3,7 @@
 TrainingError
 ├── CorpusError             no utterances, no transcripts, or too many that cannot be used
 ├── RecipeError             a recipe that cannot be read, or an option outside its range
+├── DownloadError           a corpus cannot be fetched, is corrupt, or does not fit on the disk
 ├── DivergedError           the loss is NaN or infinite; names the batch
 ├── DiscountError           n-gram counts that give modified Kneser-Ney no discounts
 └── StorageError            a checkpoint or language model could not be written; the one before it is kept
@@ -21,6 +22,10 @@ class CorpusError(TrainingError):
 
 class RecipeError(TrainingError):
     """A recipe that cannot be read, or an option outside its range."""
+
+
+class DownloadError(TrainingError):
+    """A corpus cannot be fetched, its archive is corrupt, or the disk cannot hold it."""
 
 
 class DivergedError(TrainingError):

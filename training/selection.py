@@ -1,7 +1,12 @@
 """Which utterances can be trained on: those with a target that has units and fits its frames."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
+import soundfile
+
+from features.audio import LIBSNDFILE_FRAMES_UNKNOWN
 from model.acoustic_model import subsampled_length
 from model.errors import UnknownCharacterError
 from model.tokenizer import CharacterTokenizer
@@ -15,13 +20,15 @@ def select_utterances(recipe: Recipe, tokenizer: CharacterTokenizer) -> tuple[li
     """The recipe's utterances with known durations, and the target of each; what cannot be used is named.
 
     Raises:
-        CorpusError: there is no corpus, or more than 1 % of it cannot be used.
+        CorpusError: there is no corpus, also none for dev where the recipe names one, or more than 1 % of it cannot be
+            used.
     """
     if not recipe.data.train:
         raise CorpusError("the recipe names no training corpus: set data.train, or give --train")
     found = [utterance for source in recipe.data.train for utterance in read_corpus(source)]
-    if any(utterance.duration_s <= 0 for utterance in found):
-        found = measure(found)
+    if recipe.data.dev:
+        read_corpus(recipe.data.dev)  # if it is not there, that is said now and not after the first pass
+    found = with_durations(found)
     kept: list[Utterance] = []
     targets: list[list[int]] = []
     no_unit, too_long, no_fit = [], [], []
@@ -44,6 +51,32 @@ def select_utterances(recipe: Recipe, tokenizer: CharacterTokenizer) -> tuple[li
     if not kept:
         raise CorpusError(f"none of the {len(found)} utterances can be used")
     return kept, targets
+
+
+def with_durations(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The utterances with known durations.
+
+    A FLAC file says in its header how long it is, so that a LibriSpeech tree of 1000 hours is looked through in a
+    minute; any other audio whose duration is not known is decoded, and the whole corpus with it.
+
+    Raises:
+        CorpusError: more than 1 % of the audio cannot be read.
+    """
+    unknown = [utterance for utterance in utterances if utterance.duration_s <= 0]
+    if any(utterance.path.suffix != ".flac" for utterance in unknown):
+        return measure(utterances)
+    found, bad = [], []
+    for utterance in utterances:
+        try:
+            header = soundfile.info(utterance.path) if utterance.duration_s <= 0 else None
+        except (soundfile.LibsndfileError, OSError) as error:
+            bad.append(f"{utterance.path}: {error}")
+            continue
+        if header is not None and header.frames == LIBSNDFILE_FRAMES_UNKNOWN:  # the FLAC was written to a pipe
+            return measure(utterances)
+        found.append(utterance if header is None else replace(utterance, duration_s=header.duration))
+    reject("audio that cannot be read", bad, len(utterances))
+    return found
 
 
 def target_fits(target: list[int], duration_s: float, recipe: Recipe) -> bool:

@@ -1,8 +1,11 @@
+import itertools
+import re
 from pathlib import Path
 
 import pytest
 
 from training.errors import RecipeError
+from training.librispeech import RECIPES
 from training.recipe import RECIPES_DIR, load_recipe
 
 
@@ -10,6 +13,21 @@ from training.recipe import RECIPES_DIR, load_recipe
 def test_every_recipe_that_comes_along_loads_by_name(path: Path) -> None:
     recipe = load_recipe(path.stem)
     assert recipe.acoustic_model.n_features == recipe.front_end.n_features
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_to_be_downloaded_for_says_what_it_asks_of_a_machine(name: str) -> None:
+    """A number for each of three things, and whether it was measured or estimated."""
+    lines = (RECIPES_DIR / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    header = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    entries = dict(re.findall(r"^# (\w+) +(\S.*(?:\n# {8,}.*)*)", header, flags=re.MULTILINE))
+    recipe = load_recipe(name)
+    assert f"× {recipe.optimizer.epochs} passes" in entries["hours"]
+    for entry in ("memory", "time"):
+        assert re.search(r"\d", entries[entry])
+        assert "measured" in entries[entry] and "estimated" in entries[entry]
+        assert "GPU" in entries[entry]
+    assert f"cepstra train {name}" in header
 
 
 def test_options_reach_the_recipe(tmp_path: Path) -> None:
