@@ -37,6 +37,32 @@ def clear_errors() -> "Iterator[None]":
         raise typer.Exit(1) from error
 
 
+@data_app.command("download")
+def download(
+    corpus: Annotated[Literal["mini_librispeech", "librispeech"], typer.Argument(help="What to download.")],
+    parts: Annotated[
+        str | None, typer.Option(help="Some of its parts, with commas: train-clean-100,dev-clean.", show_default="all")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder that gets a folder LibriSpeech.")] = Path("data"),
+    base_url: Annotated[str | None, typer.Option(help="A mirror's /resources.", show_default="OpenSLR's own")] = None,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not delete what was unpacked.")] = False,
+) -> None:
+    """Download LibriSpeech, or the 5 hours of mini LibriSpeech; one that was interrupted goes on where it was.
+
+    What is unpacked already is skipped, and nothing is unpacked whose checksum is not the published one.
+    """
+    with clear_errors():
+        from training.download import download as run
+        from training.librispeech import OPENSLR, find_parts, next_commands
+
+        chosen = find_parts(corpus, parts.split(",") if parts is not None else None)
+        folders = run(
+            chosen, out, base_url=base_url or OPENSLR, keep_archives=keep_archives, progress=progress_in_bytes
+        )
+        typer.echo("\n".join([*map(str, folders), "", "next:"]))
+        typer.echo("\n".join(f"  {command}" for command in next_commands(chosen, out)))
+
+
 @data_app.command("prepare")
 def prepare(
     source: Annotated[Path, typer.Argument(help="A LibriSpeech tree, a TSV manifest or a JSON-lines manifest.")],
