@@ -138,7 +138,16 @@ def load_recipe(source: str | os.PathLike[str]) -> Recipe:
         raise RecipeError(f"no recipe {str(source)!r}: give a YAML file or one of: {known}") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
-    recipe = _build(Recipe, values if isinstance(values, dict) else {}, str(path))
+    return build_recipe(values if isinstance(values, dict) else {}, str(path))
+
+
+def build_recipe(values: dict[str, Any], where: str) -> Recipe:
+    """A recipe from plain values, as YAML or JSON gives them; options that are missing have their defaults.
+
+    Raises:
+        RecipeError: an option is unknown or outside its range; the message begins with `where`.
+    """
+    recipe = _build(Recipe, values, where)
     assert isinstance(recipe, Recipe)
     return recipe
 

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from lightning.fabric import Fabric
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
 from training.errors import RecipeError, StorageError
-from training.recipe import Recipe
+from training.recipe import Recipe, build_recipe
 from training.watch import Watch
 
 CHECKPOINT_FILE = "last.ckpt"
@@ -77,7 +77,7 @@ class RunState:
         if not fabric.is_global_zero:
             return
         state = {
-            "recipe": _fingerprint(recipe),
+            "recipe": json.dumps(asdict(recipe)),
             "position": asdict(self.position),
             "acoustic_model": self.acoustic_model.state_dict(),
             "averaged": self.averaged.state_dict(),
@@ -101,7 +101,9 @@ class RunState:
             RecipeError: the checkpoint is of another recipe (another number of passes is allowed).
         """
         state = torch.load(out / CHECKPOINT_FILE, map_location=fabric.device, weights_only=True)
-        if state["recipe"] != _fingerprint(recipe):
+        # Compared as recipes, so that a checkpoint from before an option existed goes on with that option's default.
+        written = build_recipe(json.loads(state["recipe"]), str(out / CHECKPOINT_FILE))
+        if replace(written, optimizer=replace(written.optimizer, epochs=recipe.optimizer.epochs)) != recipe:
             raise RecipeError(
                 f"{out} holds a run of another recipe; use another folder, or warm-start from its bundle. "
                 f"Its recipe: {state['recipe']}"
@@ -123,13 +125,6 @@ def guard_storage(write: Callable[[], None], out: Path) -> None:
         write()
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise StorageError(f"could not write below {out}: {error}; what was there before is kept") from error
-
-
-def _fingerprint(recipe: Recipe) -> str:
-    """All of a recipe that may not change between a run and its resumption: the number of passes may."""
-    values = asdict(recipe)
-    del values["optimizer"]["epochs"]
-    return json.dumps(values, sort_keys=True)
 
 
 def _replace_file(target: Path, write: Callable[[Path], object]) -> None:

@@ -208,6 +208,19 @@ def test_a_network_that_emits_only_blanks_is_said(
     assert "nothing but blanks in 10 looks" in said.getvalue()
 
 
+def test_a_checkpoint_from_before_an_option_existed_goes_on(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    train(with_epochs(tiny_recipe, 1), tmp_path, accelerator="cpu", report=QUIET)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    values = json.loads(state["recipe"])
+    del values["augment"]["time_mask_share"]  # tiny_recipe has its default
+    torch.save({**state, "recipe": json.dumps(values)}, tmp_path / "last.ckpt")
+    train(with_epochs(tiny_recipe, 2), tmp_path, accelerator="cpu", report=QUIET)
+    assert len(history(tmp_path)) == 2
+    other = replace(tiny_recipe, augment=replace(tiny_recipe.augment, time_mask_share=0.5))
+    with pytest.raises(RecipeError, match="another recipe"):
+        train(other, tmp_path, accelerator="cpu", report=QUIET)
+
+
 def test_a_full_disk_is_said_and_the_last_checkpoint_kept(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
