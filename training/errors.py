@@ -4,6 +4,7 @@ TrainingError
 ├── CorpusError             no utterances, no transcripts, or too many that cannot be used
 ├── RecipeError             a recipe that cannot be read, or an option outside its range
 ├── DownloadError           a corpus cannot be fetched, is corrupt, or does not fit on the disk
+├── ReportError             a run's history that cannot be read, or a report asked for with options out of range
 ├── DivergedError           the loss is NaN or infinite; names the batch
 ├── DiscountError           n-gram counts that give modified Kneser-Ney no discounts
 └── StorageError            a checkpoint or language model could not be written; the one before it is kept
@@ -26,6 +27,10 @@ class RecipeError(TrainingError):
 
 class DownloadError(TrainingError):
     """A corpus cannot be fetched, its archive is corrupt, or the disk cannot hold it."""
+
+
+class ReportError(TrainingError):
+    """A run's history that cannot be read, or a report asked for with options out of range."""
 
 
 class DivergedError(TrainingError):
