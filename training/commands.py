@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from training.evaluate import Evaluation
+    from training.history import Pass
     from training.recipe import Recipe
 
 data_app = typer.Typer(help="Prepare corpora.", no_args_is_help=True)
@@ -284,6 +285,18 @@ def evaluate(
     greedy: Annotated[bool, typer.Option("--greedy", help="Decode greedily, without a language model.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N utterances.")] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write DIR/report.html, a page with everything in it.")
+    ] = None,
+    worst: Annotated[
+        int, typer.Option(min=0, help="Utterances that the report shows with their audio, the worst ones.")
+    ] = 20,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's history.jsonl, for the report's learning curves.", show_default="beside the bundle"
+        ),
+    ] = None,
 ) -> None:
     """Word and character error rate of a bundle on a corpus, through the same path that serves."""
     with clear_errors():
@@ -292,12 +305,23 @@ def evaluate(
         from training.evaluate import evaluate as run
 
         utterances = read_corpus(manifest, where=_conditions(where))
+        passes = _history(history, bundle) if report is not None else ()  # said now, not after an hour, if it is bad
         transcriber = Transcriber.from_bundle(bundle, greedy=greedy)
         with progress_bar("transcribing") as advance:
             result = run(transcriber, utterances, limit=limit, progress=advance)
         _print_table(transcriber.name, result)
         if json_out is not None:
             json_out.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+        if report is not None:
+            from datetime import date
+
+            from training.commit import git_commit
+            from training.report import Subject, write_report
+
+            part = f", first {limit} utterances" if limit is not None and limit < len(utterances) else ""
+            corpus = " ".join([str(manifest), *(f"with {condition}" for condition in where or [])]) + part
+            subject = Subject.of(transcriber, corpus=corpus, day=date.today(), commit=git_commit())
+            typer.echo(str(write_report(result, subject, report, worst=worst, history=passes)))
 
 
 @contextmanager
@@ -361,6 +385,16 @@ def _conditions(where: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter(f"{condition!r} is not COLUMN=VALUE", param_hint="--where")
         conditions[column] = value
     return conditions
+
+
+def _history(named: Path | None, bundle: Path) -> "tuple[Pass, ...]":
+    """The passes of the run: of the file that was named, or of the one beside the bundle, if there is one."""
+    from training.history import HISTORY_FILE, read_history
+
+    beside = bundle.resolve().parent / HISTORY_FILE
+    if named is None and not beside.is_file():
+        return ()
+    return read_history(named or beside)
 
 
 def _print_table(name: str, result: "Evaluation") -> None:
