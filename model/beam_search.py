@@ -13,7 +13,7 @@ language model KenLM's (Heafield, "KenLM", WMT 2011).
 
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from flashlight.lib.text.decoder import (
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from model.decoder import DecodedUnit, units_along
 from model.errors import OptionError
+from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
 
@@ -47,9 +48,14 @@ class BeamSearch:
         tokenizer: what the columns of the log-probs mean.
         language_model: what leads the search. Words that the tokenizer cannot spell are left out.
 
+    Attributes:
+        config: the weights and widths that it searches with.
+
     Raises:
         OptionError: no word can be spelled, the tokenizer has no word boundary, or KenLM cannot read the model.
     """
+
+    config: BeamSearchConfig
 
     def __init__(self, tokenizer: CharacterTokenizer, language_model: LanguageModel) -> None:
         if WORD_BOUNDARY not in tokenizer.characters:
@@ -64,6 +70,7 @@ class BeamSearch:
             self._lm = KenLM(str(language_model.path), dictionary)
         except RuntimeError as error:
             raise OptionError(f"{language_model.path} is no language model that KenLM reads: {error}") from error
+        self._tokenizer = tokenizer
         self._boundary = boundary = tokenizer.encode(WORD_BOUNDARY)[0]
         self._boundary_V = torch.full((tokenizer.vocabulary_size,), IMPOSSIBLE)
         self._boundary_V[boundary] = 0.0
@@ -84,6 +91,7 @@ class BeamSearch:
         return other
 
     def _use(self, config: BeamSearchConfig) -> None:
+        self.config = config
         options = LexiconDecoderOptions(
             beam_size=config.beam_size,
             beam_size_token=min(config.beam_units, len(self._boundary_V)),
@@ -107,22 +115,68 @@ class BeamSearch:
         units: list[DecodedUnit] = []
         for first, end in plan_stretches(log_probs_SV[:, BLANK_ID]):
             stretch_SV = log_probs_SV[first:end]
-            units.extend(units_along(self._best_path(stretch_SV), stretch_SV, first_frame=first))
+            path_S, _ = next(self._search(stretch_SV))
+            units.extend(units_along(path_S, stretch_SV, first_frame=first))
         return units
 
-    def _best_path(self, log_probs_SV: Tensor) -> list[int]:
+    def n_best(self, log_probs_SV: Float[Tensor, "S V"], n: int) -> list[NBest]:
+        """The n best word sequences, for every stretch of at most 30 s by itself, in order of time.
+
+        Audio longer than that is searched in stretches, each a sentence of its own to the language model, so there is
+        no list for all of it together; the first hypotheses of all stretches are what `decode` finds. A list is shorter
+        than n where the beam ends with fewer: most of its `beam_size` beginnings differ in frames, not in words.
+
+        Raises:
+            OptionError: n is below 1.
+        """
+        if n < 1:
+            raise OptionError(f"the {n} best hypotheses were asked for; 1 is the least")
+        return [
+            NBest(first, end, tuple(self._hypotheses(log_probs_SV[first:end], first, n)))
+            for first, end in plan_stretches(log_probs_SV[:, BLANK_ID])
+        ]
+
+    def _hypotheses(self, log_probs_SV: Tensor, first_frame: int, n: int) -> list[Hypothesis]:
+        found: dict[tuple[str, ...], Hypothesis] = {}
+        for path_S, word_ids in self._search(log_probs_SV):
+            units = tuple(units_along(path_S, log_probs_SV, first_frame=first_frame))
+            words = tuple(self._tokenizer.decode([unit.id for unit in units]).split())
+            if words in found:
+                continue
+            acoustic = float(log_probs_SV.gather(1, torch.tensor(path_S).unsqueeze(1)).double().sum())
+            word_log10probs = self._word_log10probs(word_ids)
+            config = self.config
+            score = acoustic + config.lm_weight * sum(word_log10probs) + config.word_bonus * len(words)
+            found[words] = Hypothesis(words, units, acoustic, word_log10probs, score)
+            if len(found) == n:
+                break
+        return list(found.values())
+
+    def _search(self, log_probs_SV: Tensor) -> Iterator[tuple[list[int], list[int]]]:
+        """What the beam ends with, the best first: the unit of every frame, and the lexicon's words in order."""
         # A word of the search ends with a boundary, also the last one, after which speech has none: a frame is added
         # in which it costs nothing.
         with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float().contiguous()
         n_frames, n_units = with_end_SV.shape
         with self._lock:
             results = self._decoder.decode(with_end_SV.data_ptr(), n_frames, n_units)
+        return ((self._path(result.tokens), [word for word in result.words if word >= 0]) for result in results)
+
+    def _path(self, tokens: list[int]) -> list[int]:
         path: list[int]
-        *path, last = results[0].tokens[1:-1]  # without the sentence's begin and end
+        *path, last = tokens[1:-1]  # without the sentence's begin and end
         if last != self._boundary:  # no beginning in the beam could be ended: its last word is none
             whole = max((at for at, unit in enumerate(path) if unit == self._boundary), default=0)
-            path[whole:] = [BLANK_ID] * (n_frames - 1 - whole)
+            path[whole:] = [BLANK_ID] * (len(path) - whole)
         return path
+
+    def _word_log10probs(self, word_ids: Sequence[int]) -> tuple[float, ...]:
+        state, scores = self._lm.start(False), []
+        for word_id in word_ids:
+            state, score = self._lm.score(state, word_id)
+            scores.append(score)
+        _, score = self._lm.finish(state)
+        return (*scores, score)
 
 
 def plan_stretches(

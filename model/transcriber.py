@@ -19,6 +19,8 @@ from model.alignment import build_segments
 from model.checkpoint import Bundle, load_bundle
 from model.chunking import ChunkingConfig, Window, plan_windows
 from model.decoder import decode_greedy
+from model.errors import OptionError
+from model.hypothesis import NBest
 from model.transcript import Transcript
 
 
@@ -40,10 +42,12 @@ class Transcriber:
     def __init__(self, bundle: Bundle, *, chunking: ChunkingConfig | None = None, greedy: bool = False) -> None:
         self.bundle = bundle
         self.decode = decode_greedy
+        self._n_best: Callable[[Tensor, int], list[NBest]] | None = None
         if bundle.language_model is not None and not greedy:
             from model.beam_search import BeamSearch  # flashlight need not be there for greedy decoding
 
-            self.decode = BeamSearch(bundle.tokenizer, bundle.language_model).decode
+            search = BeamSearch(bundle.tokenizer, bundle.language_model)
+            self.decode, self._n_best = search.decode, search.n_best
         self.chunking = chunking or ChunkingConfig()
         self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
 
@@ -80,6 +84,11 @@ class Transcriber:
         """The bundle's training record."""
         return self.bundle.training
 
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one output frame to the next."""
+        return self._samples_per_frame / self.bundle.front_end.config.sample_rate_hz
+
     def transcribe(
         self,
         audio: bytes | str | os.PathLike[str] | Waveform,
@@ -98,23 +107,37 @@ class Transcriber:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
             OSError: the path cannot be opened.
         """
-        if not isinstance(audio, Waveform):
-            waveform = decode_audio(audio, max_duration_s=max_duration_s)
-        elif max_duration_s is None or audio.duration_s <= max_duration_s:
-            waveform = audio
-        else:
-            raise AudioTooLongError(
-                f"the audio lasts {audio.duration_s:g} s, more than the limit of {max_duration_s:g} s"
-            )
+        waveform = _accept(audio, max_duration_s)
         log_probs_SV = self.log_probs(waveform, progress=progress)
         segments = build_segments(
             self.decode(log_probs_SV),
             log_probs_SV,
             self.bundle.tokenizer,
-            frame_s=self._samples_per_frame / waveform.sample_rate_hz,
+            frame_s=self.frame_s,
             duration_s=waveform.duration_s,
         )
         return Transcript(" ".join(segment.text for segment in segments), segments, waveform.duration_s)
+
+    def n_best(
+        self, audio: bytes | str | os.PathLike[str] | Waveform, n: int, *, max_duration_s: float | None = None
+    ) -> list[NBest]:
+        """Audio → the n best word sequences of every stretch of at most 30 s, in order of time.
+
+        The first of each list are the words that `transcribe` gives.
+
+        Args:
+            audio: as in `transcribe`.
+            n: the most hypotheses wanted; there may be fewer (`BeamSearch.n_best`).
+            max_duration_s: as in `transcribe`.
+
+        Raises:
+            OptionError: n is below 1, or decoding is greedy, which knows of one text only.
+            features.errors.AudioError: the audio cannot be used; its subclasses say why.
+            OSError: the path cannot be opened.
+        """
+        if self._n_best is None:
+            raise OptionError(f"{self.name!r} is decoded greedily; only a language model's search has an N-best list")
+        return self._n_best(self.log_probs(_accept(audio, max_duration_s)), n)
 
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
         """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms.
@@ -142,3 +165,11 @@ class Transcriber:
         log_probs_BSV, _ = self.bundle.acoustic_model(features_BTF, lengths_B)
         end = None if window.keep_frames is None else window.skip_frames + window.keep_frames
         return torch.as_tensor(log_probs_BSV[0, window.skip_frames : end])
+
+
+def _accept(audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None) -> Waveform:
+    if not isinstance(audio, Waveform):
+        return decode_audio(audio, max_duration_s=max_duration_s)
+    if max_duration_s is not None and audio.duration_s > max_duration_s:
+        raise AudioTooLongError(f"the audio lasts {audio.duration_s:g} s, more than the limit of {max_duration_s:g} s")
+    return audio

@@ -78,6 +78,61 @@ def test_the_search_finds_the_best_of_all_paths(
     assert scores[found] == pytest.approx(max(scores.values()), abs=1e-3)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 5), st.floats(0.0, 3.0), st.floats(-1.0, 2.0), st.integers(2, 30))
+def test_the_n_best_are_the_best_of_all_texts_and_say_what_speaks_for_each(
+    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, n: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    log_probs_SV = (3 * torch.randn(n_frames, 4, generator=generator)).log_softmax(-1)
+    scores = best_by_brute_force(log_probs_SV, lm_weight, word_bonus)
+    search = BeamSearch(TOKENIZER, language_model(bigrams, lm_weight, word_bonus))
+    (found,) = search.n_best(log_probs_SV, n)
+    assert (found.first_frame, found.end_frame) == (0, n_frames)
+    assert len({hypothesis.text for hypothesis in found.hypotheses}) == min(n, len(scores))
+    best = sorted(scores.values(), reverse=True)[:n]
+    assert [hypothesis.score for hypothesis in found.hypotheses] == pytest.approx(best, abs=1e-3)
+    for hypothesis in found.hypotheses:
+        words = [word.upper() for word in hypothesis.words]
+        assert hypothesis.score == pytest.approx(scores[hypothesis.text], abs=1e-3)
+        assert hypothesis.lm_log10prob == pytest.approx(log10_probability(words), abs=1e-4)
+        assert len(hypothesis.word_log10probs) == len(words) + 1
+        rest = lm_weight * log10_probability(words) + word_bonus * len(words)
+        assert hypothesis.acoustic_logprob == pytest.approx(scores[hypothesis.text] - rest, abs=1e-3)
+        assert TOKENIZER.decode([unit.id for unit in hypothesis.units]).split() == list(hypothesis.words)
+    assert list(found.hypotheses[0].units) == search.decode(log_probs_SV)
+
+
+def test_n_best_of_a_long_audio_are_those_of_its_stretches(bigrams: Path) -> None:
+    log_probs_SV = (2 * torch.randn(1600, 4, generator=torch.Generator().manual_seed(1))).log_softmax(-1)
+    search = BeamSearch(TOKENIZER, language_model(bigrams, 0.5, 0.0)).with_config(BeamSearchConfig(beam_size=20))
+    stretches = search.n_best(log_probs_SV, 3)
+    assert [(s.first_frame, s.end_frame) for s in stretches] == list(plan_stretches(log_probs_SV[:, 0]))
+    assert len(stretches) > 1
+    assert [unit for s in stretches for unit in s.hypotheses[0].units] == search.decode(log_probs_SV)
+    for stretch in stretches:
+        (alone,) = search.n_best(log_probs_SV[stretch.first_frame : stretch.end_frame], 3)
+        assert [h.score for h in alone.hypotheses] == [h.score for h in stretch.hypotheses]
+        assert [h.text for h in alone.hypotheses] == [h.text for h in stretch.hypotheses]
+
+
+def test_n_best_of_nothing_is_nothing_and_of_silence_says_so(bigrams: Path) -> None:
+    search = BeamSearch(TOKENIZER, language_model(bigrams, 1.0, 0.0))
+    assert search.n_best(torch.zeros(0, 4), 5) == []
+    (silence,) = search.n_best(spelled("______"), 5)
+    assert silence.hypotheses[0].words == ()
+    assert silence.hypotheses[0].units == ()
+
+
+def test_words_that_differ_only_in_case_are_one(bigrams: Path) -> None:
+    model = replace(language_model(bigrams, 0.5, 0.0), words=("A", "a", "BB"))  # the model knows no "a"
+    (found,) = BeamSearch(TOKENIZER, model).n_best(spelled("_a_ b_b"), 50)
+    assert found.hypotheses[0].text == "a bb"
+    assert found.hypotheses[0].lm_log10prob == pytest.approx(log10_probability(["A", "BB"]), abs=1e-4)
+    texts = [hypothesis.text for hypothesis in found.hypotheses]
+    assert len(texts) == len(set(texts))
+
+
 def spelled(path: str) -> Tensor:
     """Log-probs in which the characters of `path` are nearly certain, `_` being the blank."""
     ids = torch.tensor(["_ ab".index(character) for character in path])
@@ -151,3 +206,5 @@ def test_lexicons_and_options_that_cannot_work_are_refused(bigrams: Path) -> Non
         BeamSearch(CharacterTokenizer("ab"), model)
     with pytest.raises(OptionError, match="beam_size is 0"):
         BeamSearchConfig(beam_size=0)
+    with pytest.raises(OptionError, match="the 0 best"):
+        BeamSearch(TOKENIZER, model).n_best(spelled("a"), 0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from features.audio import Waveform
+from features.errors import AudioTooLongError
 from model.beam_search import BeamSearch
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
@@ -80,6 +81,21 @@ def test_the_transcriber_searches_with_it_unless_asked_to_be_greedy(led_bundle: 
     assert greedy.transcribe(noise).text == text(decode_greedy(log_probs_SV))
     assert led.transcribe(noise).text != greedy.transcribe(noise).text
     assert {word.text.upper() for word in led.transcribe(noise).words} <= set(WORDS)
+
+
+def test_the_transcriber_gives_other_ways_to_hear_it(led_bundle: Bundle, noise: Waveform) -> None:
+    assert led_bundle.language_model is not None
+    wide = replace(led_bundle.language_model, search=BeamSearchConfig(beam_size=500, beam_threshold=1000.0))
+    led = Transcriber(replace(led_bundle, language_model=wide))
+    (stretch,) = led.n_best(noise, 4)
+    assert stretch.hypotheses[0].text == led.transcribe(noise).text
+    texts = [hypothesis.text for hypothesis in stretch.hypotheses]
+    assert 1 < len(texts) == len(set(texts)) <= 4
+    assert stretch.end_frame * led.frame_s == pytest.approx(noise.duration_s, abs=led.frame_s)
+    with pytest.raises(OptionError, match="decoded greedily"):
+        Transcriber(led_bundle, greedy=True).n_best(noise, 4)
+    with pytest.raises(AudioTooLongError, match=r"2 s, more than the limit of 1\.5 s"):
+        led.n_best(noise, 4, max_duration_s=1.5)
 
 
 @pytest.mark.parametrize("content", ["", "this is no language model", "\\data\\\nngram 1=9\n"])
