@@ -84,16 +84,29 @@ class AcousticModel(nn.Module):
                 length they are arbitrary.
             lengths_B: valid output frames, `subsampled_length` of the frames.
         """
+        outputs, lengths_B = self.encode(features_BTF, lengths_B)
+        return self.classify(outputs[-1]), lengths_B
+
+    def encode(
+        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+    ) -> tuple[list[Float[Tensor, "B S D"]], Int[Tensor, " B"]]:
+        """The output of every layer, the first one first, and the valid output frames; arguments as in `forward`."""
         features_BTF = features_BTF.masked_fill(_padding(features_BTF.shape[1], lengths_B), 0.0)
         if self.config.utterance_mean:
             mean_B1F = features_BTF.sum(1, keepdim=True) / lengths_B.clamp_min(1).view(-1, 1, 1)
             features_BTF = (features_BTF - mean_B1F).masked_fill(_padding(features_BTF.shape[1], lengths_B), 0.0)
         x_BSD, lengths_B = self.subsampling(features_BTF, lengths_B)
         flip_BS = flip_indices(lengths_B, x_BSD.shape[1])
+        outputs = []
         for layer in self.layers:
             x_BSD = layer(x_BSD, flip_BS)
-        logits_BSV = self.head(self.norm(x_BSD))
-        return logits_BSV.float().log_softmax(-1), lengths_B
+            outputs.append(x_BSD)
+        return outputs, lengths_B
+
+    def classify(self, x_BSD: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
+        """Log-probabilities of every unit from a layer's output; natural logarithms, float32."""
+        logits_BSV: Tensor = self.head(self.norm(x_BSD))
+        return logits_BSV.float().log_softmax(-1)
 
 
 class Subsampling(nn.Module):

@@ -12,6 +12,7 @@ from features.front_end import FrontEndConfig
 from model.acoustic_model import AcousticModelConfig
 from training.augment import AugmentConfig
 from training.errors import RecipeError
+from training.objectives import ObjectiveConfig
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
 
@@ -94,7 +95,7 @@ class Recipe:
         seed: of everything that is random.
         checkpoint_minutes: time between checkpoints.
         evaluate_every: passes between evaluations on the dev corpus.
-        data, augment, front_end, acoustic_model, optimizer: the parts.
+        data, augment, front_end, acoustic_model, objective, optimizer: the parts.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     acoustic_model: AcousticModelConfig = field(default_factory=AcousticModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -120,6 +122,7 @@ class Recipe:
                 f"checkpoint_minutes is {self.checkpoint_minutes}, evaluate_every {self.evaluate_every}; "
                 "at least 0 and 1 are needed"
             )
+        self.objective.verify(self.acoustic_model.n_layers, self.augment)
 
 
 def load_recipe(source: str | os.PathLike[str]) -> Recipe:

@@ -28,16 +28,16 @@ from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
 from model.tokenizer import CharacterTokenizer
-from training.augment import spec_augment
 from training.corpora import reject
 from training.dataset import Batch, SpeechDataset
 from training.errors import DivergedError, RecipeError
 from training.evaluate import evaluate
 from training.metrics import word_errors
+from training.objectives import Losses, Objective, TrainedNetwork
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
-from training.sampler import LENGTH_STEP_S, BatchPlan, plan_epoch
+from training.sampler import BatchPlan, plan_epoch
 from training.selection import fit_speeds, select_utterances
 
 BUNDLE_DIR = "bundle"
@@ -104,12 +104,14 @@ def train(
     averaged = AcousticModel(recipe.acoustic_model)
     averaged.load_state_dict(acoustic_model.state_dict())
     averaged.eval()
+    trained = TrainedNetwork(acoustic_model, recipe.objective)
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-        _parameter_groups(acoustic_model, recipe.optimizer.weight_decay), lr=0.0, betas=(0.9, 0.98)
+        _parameter_groups(trained, recipe.optimizer.weight_decay), lr=0.0, betas=(0.9, 0.98)
     )
-    network, optimizer = fabric.setup(acoustic_model, optimizer)
+    network, optimizer = fabric.setup(trained, optimizer)
     for module in (front_end, cmvn, averaged):
         fabric.to_device(module)
+    objective = Objective(recipe.objective, recipe.augment, front_end, cmvn)
     state = RunState(acoustic_model, averaged, cmvn, optimizer, Position())
     torch.manual_seed(recipe.seed + fabric.global_rank)  # every process drops out other units
     if resuming:
@@ -159,30 +161,30 @@ def train(
             share = (position.epoch + position.batch / len(plans)) / recipe.optimizer.epochs
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(share, recipe)
-            loss_sum, log_probs_BSV, lengths_B = _loss(front_end, cmvn, network, batch, recipe, position.epoch)
+            losses = objective.losses(network, batch, position.epoch)
             due = fabric.is_global_zero and time.monotonic() - last_saved >= recipe.checkpoint_minutes * 60
-            nats, saving = _agree(fabric, loss_sum, due)
+            total, nats, saving = _agree(fabric, losses, due)
             nats /= units
-            if wrong := position.watch.loss(nats):
+            if wrong := position.watch.loss(nats if math.isfinite(total) else total):
                 names = ", ".join(utterances[index].id for index, _ in planned.items)
                 raise DivergedError(
                     f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
                     f"{out / CHECKPOINT_FILE} is from before it: lower optimizer.peak_lr"
                 )
             optimizer.zero_grad()
-            fabric.backward(loss_sum * (fabric.world_size / units))  # gradients are averaged over the processes
+            fabric.backward(losses.total * (fabric.world_size / units))  # gradients are averaged over the processes
             norm = fabric.clip_gradients(network, optimizer, max_norm=recipe.optimizer.clip_norm)
             optimizer.step()
             _average(averaged, acoustic_model, recipe.optimizer.ema_decay, position.step)
             position.epoch_loss += nats * units
             position.epoch_units += units
             if position.step % WER_EVERY == 0 and batch.ids:
-                references, hypotheses = _texts(log_probs_BSV, lengths_B, batch, tokenizer)
+                references, hypotheses = _texts(losses, batch, tokenizer)
                 wer = word_errors(references, hypotheses).rate
                 report.wer(wer)
                 if warning := position.watch.text(hypotheses):
                     report.say(warning)
-                metrics = {"loss": nats, "wer": wer, "gradient_norm": float(norm or 0.0)}
+                metrics = {"loss": nats, "objective": total / units, "wer": wer, "gradient_norm": float(norm or 0.0)}
                 metrics["learning_rate"] = learning_rate(share, recipe)
                 fabric.log_dict({f"train/{key}": value for key, value in metrics.items()}, step=position.step)
             report.step(nats, sum(utterances[index].duration_s / speed for index, speed in planned.items))
@@ -230,38 +232,11 @@ def learning_rate(share: float, recipe: Recipe) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
 
-def _loss(
-    front_end: FrontEnd, cmvn: GlobalCMVN, network: nn.Module, batch: Batch, recipe: Recipe, epoch: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """CTC loss in nats, summed over the batch, with the log-probs (B, S, V) and lengths it was computed from."""
-    if not batch.ids:  # nothing to read here, but the other processes wait for gradients of zero
-        silence_BTF = torch.zeros(1, 8, recipe.front_end.n_features, device=batch.lengths_B.device)
-        log_probs_BSV, lengths_B = network(silence_BTF, batch.lengths_B.new_tensor([8]))
-        return 0.0 * log_probs_BSV.sum(), log_probs_BSV.detach(), lengths_B
-    with torch.no_grad():
-        features_BTF, lengths_B = front_end(batch.samples_BN, batch.lengths_B)
-        features_BTF = cmvn(features_BTF, lengths_B)
-        if epoch >= recipe.augment.spec_augment_from_epoch:
-            features_BTF = spec_augment(features_BTF, lengths_B, recipe.augment, batch.seeds)
-        step = round(LENGTH_STEP_S * 1000 / recipe.front_end.hop_ms)
-        features_BTF = nn.functional.pad(features_BTF, (0, 0, 0, -features_BTF.shape[1] % step))
-    log_probs_BSV, lengths_B = network(features_BTF, lengths_B)
-    loss = nn.functional.ctc_loss(
-        log_probs_BSV.float().transpose(0, 1),
-        batch.targets_BU,
-        lengths_B,
-        batch.target_lengths_B,
-        reduction="sum",
-        zero_infinity=True,
-    )
-    return loss, log_probs_BSV.detach(), lengths_B
-
-
-def _agree(fabric: Fabric, loss_sum: Tensor, due: bool) -> tuple[float, bool]:
-    """The loss of all processes together, and whether the first one, whose clock counts, wants a checkpoint."""
-    mine = torch.stack([loss_sum.detach(), loss_sum.new_tensor(float(due))])
-    loss, saving = cast(Tensor, fabric.all_reduce(mine, reduce_op="sum")).tolist()
-    return loss, saving > 0
+def _agree(fabric: Fabric, losses: Losses, due: bool) -> tuple[float, float, bool]:
+    """Total loss and CTC loss of all processes, and whether the first one, whose clock counts, wants a checkpoint."""
+    mine = torch.stack([losses.total.detach(), losses.ctc, losses.ctc.new_tensor(float(due))])
+    total, ctc, saving = cast(Tensor, fabric.all_reduce(mine, reduce_op="sum")).tolist()
+    return total, ctc, saving > 0
 
 
 def _load(
@@ -312,9 +287,7 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> 
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), weight)
 
 
-def _texts(
-    log_probs_BSV: Tensor, lengths_B: Tensor, batch: Batch, tokenizer: CharacterTokenizer
-) -> tuple[list[str], list[str]]:
+def _texts(losses: Losses, batch: Batch, tokenizer: CharacterTokenizer) -> tuple[list[str], list[str]]:
     """What the batch's utterances say, and what the network makes of them, greedily."""
     references = [
         tokenizer.decode(row_U[:length])
@@ -322,7 +295,7 @@ def _texts(
     ]
     hypotheses = [
         tokenizer.decode([unit.id for unit in decode_greedy(row_SV[:length])])
-        for row_SV, length in zip(log_probs_BSV.cpu(), lengths_B.tolist(), strict=True)
+        for row_SV, length in zip(losses.log_probs_BSV.cpu(), losses.lengths_B.tolist(), strict=True)
     ]
     return references, hypotheses
 

@@ -24,6 +24,7 @@ from training import trainer
 from training.corpora import Utterance, read_corpus, write_manifest
 from training.errors import CorpusError, DivergedError, RecipeError, StorageError
 from training.evaluate import evaluate
+from training.objectives import Losses, Objective
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.trainer import learning_rate, train
@@ -156,16 +157,16 @@ def test_a_warm_start_of_other_sizes_is_refused(tiny_recipe: Recipe, tmp_path: P
 def test_an_infinite_loss_stops_with_the_batch_named(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = trainer._loss
+    honest = Objective.losses
     calls = 0
 
-    def explode_in_the_fourth_batch(*arguments: Any) -> Any:
+    def explode_in_the_fourth_batch(*arguments: Any) -> Losses:
         nonlocal calls
         calls += 1
-        loss, log_probs, lengths = honest(*arguments)
-        return (loss * math.nan if calls == 4 else loss), log_probs, lengths
+        losses = honest(*arguments)
+        return replace(losses, total=losses.total * math.nan) if calls == 4 else losses
 
-    monkeypatch.setattr(trainer, "_loss", explode_in_the_fourth_batch)
+    monkeypatch.setattr(Objective, "losses", explode_in_the_fourth_batch)
     with pytest.raises(DivergedError, match=r"loss is nan; pass \d+, batch \d+ \(.+\).*last\.ckpt"):
         train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
     monkeypatch.undo()

@@ -1,0 +1,208 @@
+"""What is asked of the network besides CTC, against plain loops, truncated networks and formulas written by hand."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from features.front_end import FrontEnd
+from features.normalization import GlobalCMVN
+from model.acoustic_model import AcousticModel
+from model.checkpoint import load_bundle
+from model.tokenizer import CharacterTokenizer
+from training.augment import spec_augment
+from training.dataset import Batch, SpeechDataset
+from training.errors import RecipeError
+from training.objectives import SECOND_VIEW, Objective, ObjectiveConfig, TrainedNetwork, consistency_loss
+from training.progress import ProgressReport
+from training.recipe import Recipe, build_recipe
+from training.sampler import BatchPlan
+from training.selection import select_utterances
+from training.trainer import train
+
+QUIET = ProgressReport(quiet=True)
+EVERYTHING = ObjectiveConfig(consistency_weight=0.2, intermediate_weight=0.3, intermediate_layers=(1,))
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_recipe: Recipe) -> Recipe:
+    """Two layers, so that one can be in the middle, and masks that are never empty for long."""
+    return replace(
+        tiny_recipe,
+        acoustic_model=replace(tiny_recipe.acoustic_model, n_layers=2, dropout=0.0),
+        augment=replace(tiny_recipe.augment, freq_mask_bins=8, time_masks=3, time_mask_share=0.2),
+    )
+
+
+@pytest.fixture(scope="module")
+def batch(recipe: Recipe) -> Batch:
+    utterances, targets = select_utterances(recipe, CharacterTokenizer())
+    return SpeechDataset(utterances, targets)[BatchPlan(((0, 1.0), (3, 1.0), (7, 1.0)), seed=11)]
+
+
+def parts(recipe: Recipe, config: ObjectiveConfig) -> tuple[Objective, TrainedNetwork]:
+    torch.manual_seed(5)
+    acoustic_model = AcousticModel(recipe.acoustic_model)
+    front_end, cmvn = FrontEnd(recipe.front_end), GlobalCMVN(recipe.front_end.n_features)
+    return Objective(config, recipe.augment, front_end, cmvn), TrainedNetwork(acoustic_model, config)
+
+
+def ctc_by_hand(model: AcousticModel, features_BTF: Tensor, lengths_B: Tensor, batch: Batch) -> Tensor:
+    """Row by row, each alone, without padding."""
+    losses = []
+    for row, target_U, n_units in zip(range(len(batch.ids)), batch.targets_BU, batch.target_lengths_B, strict=True):
+        log_probs_1SV, lengths_1 = model(features_BTF[row : row + 1, : lengths_B[row]], lengths_B[row : row + 1])
+        log_probs_SV, length = log_probs_1SV[0], int(lengths_1)
+        losses.append(
+            nn.functional.ctc_loss(
+                log_probs_SV[:length], target_U[:n_units], torch.tensor(length), n_units, reduction="sum"
+            )
+        )
+    return torch.stack(losses).sum()
+
+
+def features_by_hand(recipe: Recipe, batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
+    features_BTF, lengths_B = FrontEnd(recipe.front_end)(batch.samples_BN, batch.lengths_B)
+    features_BTF = GlobalCMVN(recipe.front_end.n_features)(features_BTF, lengths_B)
+    seeds = [seed + shift for seed in batch.seeds]
+    return spec_augment(features_BTF, lengths_B, recipe.augment, seeds), lengths_B
+
+
+def test_the_consistency_loss_is_that_of_a_plain_loop() -> None:
+    logits_RSV = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    log_probs_RSV, lengths = logits_RSV.log_softmax(-1), [6, 3, 6, 3]
+    expected = 0.0
+    for row in (0, 1):
+        for frame in range(lengths[row]):
+            first, second = log_probs_RSV[row, frame].tolist(), log_probs_RSV[row + 2, frame].tolist()
+            for p, q in ((first, second), (second, first)):
+                expected += 0.5 * sum(math.exp(a) * (a - b) for a, b in zip(p, q, strict=True))
+    assert consistency_loss(log_probs_RSV, torch.tensor(lengths)).item() == pytest.approx(expected, rel=1e-12)
+    same_RSV = log_probs_RSV[:2].repeat(2, 1, 1)
+    assert consistency_loss(same_RSV, torch.tensor(lengths)).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_no_gradient_flows_through_the_target_of_consistency() -> None:
+    """Of KL(q ‖ softmax(z)), with q fixed, the gradient is softmax(z) - q; of a q that moves there would be more."""
+    logits_RSV = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    logits_RSV.requires_grad_()
+    torch.autograd.backward(consistency_loss(logits_RSV.log_softmax(-1), torch.tensor([3, 2])))
+    probabilities_RSV = logits_RSV.detach().softmax(-1)
+    expected_RSV = 0.5 * (probabilities_RSV - probabilities_RSV.flip(0))
+    expected_RSV[1, 2] = 0  # beyond its length
+    expected_RSV[0, 2] = 0.5 * (probabilities_RSV[0, 2] - probabilities_RSV[1, 2])
+    assert logits_RSV.grad is not None
+    torch.testing.assert_close(logits_RSV.grad, expected_RSV)
+
+
+def test_two_views_give_the_mean_of_their_losses_and_what_sets_them_apart(recipe: Recipe, batch: Batch) -> None:
+    objective, network = parts(recipe, ObjectiveConfig(consistency_weight=0.7))
+    losses = objective.losses(network, batch, 0)
+    views = [features_by_hand(recipe, batch, shift) for shift in (0, SECOND_VIEW)]
+    assert all(not torch.equal(one, other) for one, other in zip(views[0][0], views[1][0], strict=True))
+    ctc = torch.stack([ctc_by_hand(network.acoustic_model, *view, batch) for view in views]).mean()
+    outputs = [network.acoustic_model(*view) for view in views]
+    consistency = consistency_loss(torch.cat([out for out, _ in outputs]), torch.cat([size for _, size in outputs]))
+    assert consistency.item() > 0
+    torch.testing.assert_close(losses.ctc, ctc.detach())
+    torch.testing.assert_close(losses.total, ctc + 0.7 * consistency)
+    assert len(losses.log_probs_BSV) == len(losses.lengths_B) == len(batch.ids)
+    frames = outputs[0][0].shape[1]
+    torch.testing.assert_close(losses.log_probs_BSV[:, :frames], outputs[0][0].detach())
+
+
+def test_before_spec_augment_begins_there_is_one_view(recipe: Recipe, batch: Batch) -> None:
+    later = replace(recipe, augment=replace(recipe.augment, spec_augment_from_epoch=2))
+    objective, network = parts(later, ObjectiveConfig(consistency_weight=0.7))
+    plain, _ = parts(later, ObjectiveConfig())
+    assert torch.equal(objective.losses(network, batch, 1).total, plain.losses(network, batch, 1).total)
+    assert objective.losses(network, batch, 2).total > plain.losses(network, batch, 2).total
+
+
+def test_an_intermediate_loss_is_that_of_a_network_cut_off_there(recipe: Recipe, batch: Batch) -> None:
+    objective, network = parts(recipe, ObjectiveConfig(intermediate_weight=0.3, intermediate_layers=(1,)))
+    losses = objective.losses(network, batch, 0)
+    cut = AcousticModel(replace(recipe.acoustic_model, n_layers=1))
+    weights = network.acoustic_model.state_dict()
+    cut.load_state_dict({name: weights[name] for name in cut.state_dict()})
+    features = features_by_hand(recipe, batch, 0)
+    whole, inner = (ctc_by_hand(model, *features, batch) for model in (network.acoustic_model, cut))
+    torch.testing.assert_close(losses.ctc, whole.detach())
+    torch.testing.assert_close(losses.total, 0.7 * whole + 0.3 * inner)
+    assert abs(whole.item() - inner.item()) > 0.1
+
+
+def test_an_intermediate_loss_of_weight_0_is_the_plain_loss(recipe: Recipe, batch: Batch) -> None:
+    objective, network = parts(recipe, ObjectiveConfig(intermediate_layers=(1,)))
+    plain, plain_network = parts(recipe, ObjectiveConfig())
+    assert torch.equal(objective.losses(network, batch, 0).total, plain.losses(plain_network, batch, 0).total)
+
+
+def test_a_batch_without_utterances_gives_every_weight_a_gradient_of_zero(recipe: Recipe, batch: Batch) -> None:
+    objective, network = parts(recipe, EVERYTHING)
+    nothing = replace(batch, ids=(), seeds=(), samples_BN=batch.samples_BN[:0], lengths_B=batch.lengths_B[:0])
+    torch.autograd.backward(objective.losses(network, nothing, 0).total)
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert not weight.grad.any(), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"consistency_weight": -0.1}, "consistency_weight is -0.1"),
+        ({"intermediate_weight": 1.0, "intermediate_layers": [1]}, "intermediate_weight is 1.0"),
+        ({"intermediate_weight": 0.3}, "must name a layer"),
+        ({"intermediate_layers": [2]}, r"intermediate_layers has 2; with 2 layers it must lie in 1\.\.1"),
+        ({"intermediate_layers": ["one"]}, "intermediate_layers has 'one'"),
+        ({"strength": 1}, "unknown option 'strength'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_name(recipe: Recipe, options: dict[str, Any], message: str) -> None:
+    values = json.loads(json.dumps(asdict(recipe)))
+    with pytest.raises(RecipeError, match=message):
+        build_recipe({**values, "objective": options}, "mine.yaml")
+
+
+def test_two_views_without_masks_are_refused(recipe: Recipe) -> None:
+    with pytest.raises(RecipeError, match="two views of an utterance would be the same"):
+        replace(recipe, objective=EVERYTHING, augment=replace(recipe.augment, freq_masks=0, time_masks=0))
+
+
+def test_interrupted_with_every_objective_a_run_goes_on_to_the_same_weights(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = replace(
+        recipe,
+        objective=EVERYTHING,
+        acoustic_model=replace(recipe.acoustic_model, dropout=0.1),
+        optimizer=replace(recipe.optimizer, epochs=2),
+        data=replace(recipe.data, dev=""),
+    )
+    train(everything, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
+    honest, calls = Objective.losses, 0
+
+    def interrupt(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return honest(*arguments)
+
+    monkeypatch.setattr(Objective, "losses", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(everything, tmp_path / "killed", accelerator="cpu", report=QUIET)
+    train(everything, tmp_path / "killed", accelerator="cpu", report=QUIET)
+    whole, resumed = (
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("undisturbed", "killed")
+    )
+    for part in ("acoustic_model", "averaged"):
+        assert whole[part].keys() == resumed[part].keys()
+        assert all(torch.equal(weight, resumed[part][name]) for name, weight in whole[part].items()), part
+    shipped = load_bundle(tmp_path / "killed" / "bundle").acoustic_model
+    assert shipped.state_dict().keys() == AcousticModel(recipe.acoustic_model).state_dict().keys()
