@@ -141,7 +141,7 @@ def train_packed(recipe: Recipe, folder: Path, *, gpu: bool) -> None:
             log_probs_SBV = log_probs_BSV.transpose(0, 1)
             loss = nn.functional.ctc_loss(log_probs_SBV, targets_BU, lengths_B, target_lengths_B, zero_infinity=True)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
         if gpu:
