@@ -34,6 +34,7 @@ def plan_epoch(
     epoch: int,
     max_batch_s: float,
     speeds: Sequence[float] = (1.0,),
+    shortest_first: bool = True,
 ) -> list[BatchPlan]:
     """Batches of utterances of about the same length, in random order; shortest first in epoch 0.
 
@@ -43,6 +44,7 @@ def plan_epoch(
         epoch: the pass, 0, 1, …
         max_batch_s: bound on a batch's seconds, padding included (`padded_s` of the longest × count). A single
             utterance longer than that makes a batch of its own; leave such out beforehand.
+        shortest_first: epoch 0 goes from short to long, which takes an untrained network past its first plateau.
         speeds: speed perturbation, one of which is drawn for each utterance (Ko et al., Interspeech 2015).
 
     Returns:
@@ -64,7 +66,7 @@ def plan_epoch(
             longest_s = padded_s(duration_s)
         batches[-1].append((index, speed))
     plans = [BatchPlan(tuple(items), rng.getrandbits(48)) for items in batches if items]
-    if epoch > 0:
+    if epoch > 0 or not shortest_first:
         rng.shuffle(plans)
     return plans
 

@@ -138,7 +138,14 @@ def train(
 
     def plans_of(epoch: int) -> list[BatchPlan]:
         data, speeds = recipe.data, recipe.augment.speeds
-        plans = plan_epoch(utterances, seed=recipe.seed, epoch=epoch, max_batch_s=data.max_batch_s, speeds=speeds)
+        plans = plan_epoch(
+            utterances,
+            seed=recipe.seed,
+            epoch=epoch,
+            max_batch_s=data.max_batch_s,
+            speeds=speeds,
+            shortest_first=data.shortest_first,
+        )
         return [fit_speeds(plan, utterances, targets, recipe) for plan in plans]
 
     def rest(epoch: int, batch: int) -> Iterator[BatchPlan]:

@@ -53,6 +53,9 @@ def test_the_first_epoch_goes_from_short_to_long() -> None:
     plans = plan_epoch(utterances, seed=1, epoch=0, max_batch_s=60.0)
     longest = [max(utterances[i].duration_s for i, _ in plan.items) for plan in plans]
     assert all(later >= 0.9 * earlier for earlier, later in pairwise(longest))
+    shuffled = plan_epoch(utterances, seed=1, epoch=0, max_batch_s=60.0, shortest_first=False)
+    assert shuffled != plans
+    assert sorted(plan.items for plan in shuffled) == sorted(plan.items for plan in plans)
 
 
 def test_padding_stays_under_ten_per_cent_on_a_real_corpus(speech_data: Path) -> None:
