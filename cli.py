@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 from training.commands import data_app, evaluate, lm_app, train
 
@@ -51,6 +52,14 @@ def serve(
     threads: Annotated[
         int | None, _option("THREADS", "CPU threads of one transcription; unset leaves it to PyTorch.")
     ] = None,
+    runtime: Annotated[
+        RuntimeChoice,
+        _option(
+            "RUNTIME",
+            "What computes the acoustic model: torch, torch-bf16, onnx, onnx-int8, or the fastest here of those that "
+            "cost no accuracy.",
+        ),
+    ] = "auto",
     remember_s: Annotated[
         float,
         _option(
@@ -103,6 +112,7 @@ def transcribe(
     threads: Annotated[
         int | None, _option("THREADS", "CPU threads to use; unset leaves it to PyTorch.", min_=1)
     ] = None,
+    runtime: Annotated[RuntimeChoice, _option("RUNTIME", "What computes the acoustic model.")] = "auto",
 ) -> None:
     """Transcribe audio files, one after the other: transcripts to standard output, all else to standard error.
 
@@ -120,10 +130,33 @@ def transcribe(
     from service.files import transcribe_files
 
     try:
-        recogniser = Transcriber.from_bundle(bundle, threads=threads)
+        recogniser = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
     except CepstraError as error:
         _fail(str(error))
     raise typer.Exit(0 if transcribe_files(recogniser, files, response_format) else 1)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="The file to write; it ends in .onnx.")],
+    bundle: Annotated[
+        Path, _option("BUNDLE", "Directory of the model bundle.", show_default="bundles/cepstra-base beside cli.py")
+    ] = SHIPPED_BUNDLE,
+    int8: Annotated[bool, typer.Option("--int8", help="With weights of 8 bits.")] = False,
+) -> None:
+    """Write a bundle's acoustic model as ONNX: features and their lengths to log-probabilities, for any batch."""
+    from features.errors import CepstraError
+
+    try:
+        from model.checkpoint import load_bundle
+        from model.export import write_onnx
+
+        size_bytes = write_onnx(load_bundle(bundle).acoustic_model, out, int8=int8)
+    except (CepstraError, OSError) as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"{error}; this needs the extra: pip install 'cepstra[onnx]'")
+    typer.echo(f"{out}: {size_bytes / 2**20:.1f} MiB")
 
 
 def _fail(message: str, *, status: int = 1) -> NoReturn:

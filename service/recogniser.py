@@ -112,7 +112,10 @@ class ServedModel:
     def _from_bundle(self) -> Recogniser:
         from model.transcriber import Transcriber  # torch takes a second: /healthz must not wait for it
 
-        return Transcriber.from_bundle(self._settings.bundle, threads=self._settings.threads)
+        settings = self._settings
+        transcriber = Transcriber.from_bundle(settings.bundle, threads=settings.threads, runtime=settings.runtime)
+        logger.info("the acoustic model runs on %s", transcriber.runtime.name)
+        return transcriber
 
 
 class RecentTranscripts:

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 
 MIB = 1024 * 1024
@@ -32,6 +33,11 @@ class Settings(BaseSettings):
     )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of one transcription; unset leaves it to PyTorch."
+    )
+    runtime: RuntimeChoice = Field(
+        default="auto",
+        description="What computes the acoustic model: torch, torch-bf16, onnx, onnx-int8, or the fastest here of "
+        "those that cost no accuracy.",
     )
     remember_s: float = Field(
         default=600.0,

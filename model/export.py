@@ -1,0 +1,209 @@
+"""The acoustic model as an ONNX graph, for ONNX Runtime and whatever else reads ONNX.
+
+Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, H hidden size,
+V vocabulary.
+
+    inputs   features (B, T, F) float32, lengths (B) int64
+    outputs  log_probs (B, S, V) float32, output_lengths (B) int64
+
+Batch, time and lengths may vary from call to call, and rows of a batch do not touch each other. The graph is written
+out here operator by operator rather than traced: ONNX's own bidirectional LSTM takes the lengths of its rows, so that
+what `model.lstm` does with two flips is one operator, which runtimes have fast kernels and a quantised form for.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from model.acoustic_model import AcousticModel
+from model.errors import OptionError
+
+OPSET = 17  # the first with LayerNormalization
+IR_VERSION = 8  # that of the same release, so that runtimes of the time read it
+QUANTIZED = ("LSTM", "MatMul")  # 97 % of the multiplications; the convolutions see single bins and stay float
+
+
+def export_onnx(model: AcousticModel) -> onnx.ModelProto:
+    """The graph of `model` in evaluation mode, float32 (`AcousticModel.forward`; equal to 1e-4, tested)."""
+    graph = _Graph({name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()})
+    config = model.config
+    x, lengths = _masked_features(graph, config.utterance_mean)
+    x = graph.add("Unsqueeze", [x, graph.integers(1)])
+    for name in ("conv1", "conv2"):
+        weights = [graph.weight(f"subsampling.{name}.{part}") for part in ("weight", "bias")]
+        x = graph.add("Conv", [x, *weights], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+        x = graph.add("Relu", [x])
+        lengths = graph.add("Div", [graph.add("Add", [lengths, graph.integer(1)]), graph.integer(2)])
+        if name == "conv1":  # after conv2 come operators that do not look beyond a row's length
+            mask = graph.add("Unsqueeze", [_valid(graph, x, lengths, time_axis=2), graph.integers(1)])
+            x = graph.add("Mul", [x, mask])
+    x = graph.add("Transpose", [x], perm=[2, 0, 1, 3])  # S, B, C, F: ONNX's LSTM has time first
+    x = graph.add("Reshape", [x, graph.integers(0, 0, -1)])
+    x = _linear(graph, x, "subsampling.projection")
+    row_lengths = graph.add("Cast", [lengths], to=TensorProto.INT32)
+    for layer in range(config.n_layers):
+        normed = _layer_norm(graph, x, f"layers.{layer}.norm")
+        directions = [f"layers.{layer}.lstm.{direction}_lstm" for direction in ("forward", "backward")]
+        y = _lstm(graph, normed, directions, row_lengths, config.hidden_size)
+        x = graph.add("Add", [x, y])
+    logits = _linear(graph, _layer_norm(graph, x, "norm"), "head")
+    log_probs = graph.add("LogSoftmax", [logits], axis=-1)
+    graph.add("Transpose", [log_probs], output="log_probs", perm=[1, 0, 2])
+    graph.add("Identity", [lengths], output="output_lengths")
+    return graph.build(config.n_features, config.vocabulary_size)
+
+
+def quantize_onnx(exported: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with the weights of LSTM and linear layers in 8 bits, a scale for every output channel.
+
+    Activations are quantised while it runs, with a scale for each call ("dynamic"), so no calibration data is needed.
+    The log-probs of a row can therefore depend, a little, on what stands beside it in a batch.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        onnx.save(exported, source)
+        quantize_dynamic(
+            source, target, op_types_to_quantize=list(QUANTIZED), per_channel=True, weight_type=QuantType.QInt8
+        )
+        return onnx.load(target)
+
+
+def write_onnx(model: AcousticModel, path: str | os.PathLike[str], *, int8: bool = False) -> int:
+    """Export to a file, in one step; returns its size in bytes.
+
+    Raises:
+        OptionError: `path` does not end in .onnx.
+        OSError: it cannot be written.
+    """
+    target = Path(path)
+    if target.suffix != ".onnx":
+        raise OptionError(f"{target} does not end in .onnx, by which runtimes know the format")
+    exported = export_onnx(model)
+    content = (quantize_onnx(exported) if int8 else exported).SerializeToString()
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(content)
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return len(content)
+
+
+class _Graph:
+    """Nodes and constants as they are added; every value is known by the name that `add` returns."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._weights = weights
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def add(self, operator: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
+        name = output or f"{operator.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [name], name=f"{name}/node", **attributes))
+        return name
+
+    def weight(self, name: str, *, transposed: bool = False) -> str:
+        tensor = self._weights[name]
+        return self.constant(f"{name}.T" if transposed else name, (tensor.T if transposed else tensor).numpy())
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def integer(self, value: int) -> str:
+        return self.constant(f"scalar_{value}", np.array(value, np.int64))
+
+    def integers(self, *values: int) -> str:
+        return self.constant("vector_" + "_".join(map(str, values)), np.array(values, np.int64))
+
+    def state(self, name: str) -> Tensor:
+        return self._weights[name]
+
+    def build(self, n_features: int, vocabulary_size: int) -> onnx.ModelProto:
+        value = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            self._nodes,
+            "cepstra acoustic model",
+            [
+                value("features", TensorProto.FLOAT, ["batch", "frames", n_features]),
+                value("lengths", TensorProto.INT64, ["batch"]),
+            ],
+            [
+                value("log_probs", TensorProto.FLOAT, ["batch", "output_frames", vocabulary_size]),
+                value("output_lengths", TensorProto.INT64, ["batch"]),
+            ],
+            list(self._constants.values()),
+        )
+        built = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="cepstra"
+        )
+        onnx.checker.check_model(built)
+        return built
+
+
+def _masked_features(graph: _Graph, utterance_mean: bool) -> tuple[str, str]:
+    """Features with zeros beyond each length, less their row's mean where the model asks for it; and the lengths."""
+    valid = _valid(graph, "features", "lengths", time_axis=1)
+    # Where and not a product: what stands beyond the length may be anything, also infinite.
+    zero = graph.constant("zero", np.array(0, np.float32))
+    is_valid = graph.add("Cast", [valid], to=TensorProto.BOOL)
+    features = graph.add("Where", [is_valid, "features", zero])
+    if not utterance_mean:
+        return features, "lengths"
+    total = graph.add("ReduceSum", [features, graph.integers(1)], keepdims=1)
+    count = graph.add("Cast", [graph.add("Max", ["lengths", graph.integer(1)])], to=TensorProto.FLOAT)
+    mean = graph.add("Div", [total, graph.add("Unsqueeze", [count, graph.integers(1, 2)])])
+    return graph.add("Mul", [graph.add("Sub", [features, mean]), valid]), "lengths"
+
+
+def _valid(graph: _Graph, x: str, lengths: str, *, time_axis: int) -> str:
+    """(B, frames, 1), 1 in each row's length and 0 beyond; as many frames as `x` has along `time_axis`."""
+    shape = graph.add("Shape", [x], start=time_axis, end=time_axis + 1)
+    n_frames = graph.add("Squeeze", [shape])
+    frames = graph.add("Range", [graph.integer(0), n_frames, graph.integer(1)])
+    inside = graph.add("Less", [frames, graph.add("Unsqueeze", [lengths, graph.integers(1)])])
+    return graph.add("Cast", [graph.add("Unsqueeze", [inside, graph.integers(2)])], to=TensorProto.FLOAT)
+
+
+def _linear(graph: _Graph, x: str, name: str) -> str:
+    product = graph.add("MatMul", [x, graph.weight(f"{name}.weight", transposed=True)])
+    return graph.add("Add", [product, graph.weight(f"{name}.bias")])
+
+
+def _layer_norm(graph: _Graph, x: str, name: str) -> str:
+    weights = [graph.weight(f"{name}.{part}") for part in ("weight", "bias")]
+    return graph.add("LayerNormalization", [x, *weights], axis=-1, epsilon=torch.nn.LayerNorm(1).eps)
+
+
+def _lstm(graph: _Graph, x: str, directions: Sequence[str], lengths: str, hidden_size: int) -> str:
+    """Both directions of one layer; (S, B, D) → (S, B, 2H)."""
+
+    def stacked(parts: Sequence[str]) -> np.ndarray:
+        rows = [torch.cat([_onnx_gates(graph.state(f"{name}.{part}_l0")) for part in parts]) for name in directions]
+        return np.asarray(torch.stack(rows).numpy())
+
+    prefix = directions[0].rpartition(".")[0]
+    weights = [
+        graph.constant(f"{prefix}.W", stacked(["weight_ih"])),
+        graph.constant(f"{prefix}.R", stacked(["weight_hh"])),
+        graph.constant(f"{prefix}.B", stacked(["bias_ih", "bias_hh"])),
+    ]
+    y = graph.add("LSTM", [x, *weights, lengths], direction="bidirectional", hidden_size=hidden_size)
+    y = graph.add("Transpose", [y], perm=[0, 2, 1, 3])
+    return graph.add("Reshape", [y, graph.integers(0, 0, -1)])
+
+
+def _onnx_gates(parameter_4H: Tensor) -> Tensor:
+    """Rows in torch's order, i, f, g, o → in ONNX's, i, o, f, g."""
+    i, f, g, o = parameter_4H.chunk(4)
+    return torch.cat([i, o, f, g])

@@ -1,0 +1,187 @@
+"""What computes the acoustic model: PyTorch or ONNX Runtime, each in full precision or in a faster, rounded one.
+
+Shape legend: B batch, T feature frames, S output frames, F feature bins, V vocabulary.
+
+    torch        float32, the reference
+    torch-bf16   matrix products in bfloat16; log-softmax and what lies between layers in float32
+    onnx         float32 (`model.export`); equal to torch to 1e-4
+    onnx-int8    weights of LSTM and linear layers in 8 bits, activations quantised while it runs
+
+`auto` takes the fastest on this machine (`choose`) of those that may be used: the exact ones always; a rounded one only
+where its word error rate was measured on the very bundle (`cepstra evaluate --runtime all --record`) and is at most 0.3
+points worse than torch's. No bound on log-probs stands in for that measurement, because how much rounding costs in
+words depends on how sure the model is.
+"""
+
+import importlib.util
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from model.acoustic_model import AcousticModel
+from model.errors import OptionError
+from model.runtime_names import RUNTIMES, RuntimeChoice, RuntimeName
+
+EXACT: tuple[RuntimeName, ...] = ("torch", "onnx")
+RECORD = "runtimes"  # key of the training record: runtime → what was measured with it
+MOST_WER_LOSS = 0.003  # 0.3 points
+
+_MEASURED_FRAMES = 300  # 3 s: short enough to load quickly, long enough that the layers count and not the call
+_MEASURED_CALLS = 2
+
+
+@runtime_checkable  # the shape checks of the tests ask
+class Runtime(Protocol):
+    """Computes the acoustic model; safe to call from several threads."""
+
+    @property
+    def name(self) -> RuntimeName:
+        """Which one it is."""
+
+    def __call__(
+        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
+        """Log-probabilities and their lengths; arguments and results as in `AcousticModel.forward`."""
+
+
+class TorchRuntime:
+    """The module itself, in float32 or under bfloat16 autocast."""
+
+    def __init__(self, model: AcousticModel, *, bf16: bool = False) -> None:
+        self.name: RuntimeName = "torch-bf16" if bf16 else "torch"
+        self._model = model
+        self._bf16 = bf16
+
+    @torch.inference_mode()
+    def __call__(
+        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
+        """See `Runtime`."""
+        with torch.autocast(features_BTF.device.type, torch.bfloat16, enabled=self._bf16):
+            log_probs_BSV, lengths_B = self._model(features_BTF, lengths_B)
+        return log_probs_BSV, lengths_B
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the processor, with a graph made of the module's weights as they are now.
+
+    Args:
+        model: the acoustic model.
+        int8: with 8-bit weights.
+        threads: processor threads of one call; None for as many as torch uses.
+    """
+
+    def __init__(self, model: AcousticModel, *, int8: bool = False, threads: int | None = None) -> None:
+        import onnxruntime
+
+        from model.export import export_onnx, quantize_onnx
+
+        self.name: RuntimeName = "onnx-int8" if int8 else "onnx"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.log_severity_level = 3  # errors
+        # Its threads wait for work by spinning; between calls the search wants the processor.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        exported = export_onnx(model)
+        content = (quantize_onnx(exported) if int8 else exported).SerializeToString()
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def __call__(
+        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
+        """See `Runtime`."""
+        inputs = {"features": features_BTF.numpy(), "lengths": lengths_B.to(torch.int64).numpy()}
+        log_probs_BSV, output_lengths_B = self._session.run(None, inputs)
+        return torch.from_numpy(log_probs_BSV), torch.from_numpy(output_lengths_B)
+
+
+def make_runtime(
+    model: AcousticModel,
+    choice: RuntimeChoice = "auto",
+    *,
+    training: Mapping[str, Any] | None = None,
+    threads: int | None = None,
+) -> Runtime:
+    """The runtime of that name, or the fastest one that may be used.
+
+    Args:
+        model: the acoustic model, in evaluation mode.
+        choice: a name, or `"auto"`.
+        training: the bundle's training record, which says what rounding costs in words; only `"auto"` reads it.
+        threads: processor threads of one call; None for as many as torch uses.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    if choice == "auto":
+        choice = choose(model, allowed_runtimes(training or {}), threads=threads)
+    if choice not in installed_runtimes():
+        raise OptionError(f"runtime is {choice!r}, and ONNX is not installed here: pip install 'cepstra[onnx]'")
+    if choice in ("torch", "torch-bf16"):
+        return TorchRuntime(model, bf16=choice == "torch-bf16")
+    return OnnxRuntime(model, int8=choice == "onnx-int8", threads=threads)
+
+
+def installed_runtimes() -> tuple[RuntimeName, ...]:
+    """The runtimes that can be made here: torch's, and ONNX's where the extra `onnx` is installed."""
+    has_onnx = all(importlib.util.find_spec(package) for package in ("onnx", "onnxruntime"))
+    return tuple(name for name in RUNTIMES if has_onnx or name.startswith("torch"))
+
+
+def allowed_runtimes(training: Mapping[str, Any]) -> tuple[RuntimeName, ...]:
+    """Of the installed ones, those that `auto` may take, by what a bundle's training record says about them.
+
+    The record holds `{"runtimes": {name: {"wer": fraction, …}, …}}`, all of one corpus. What is missing, or is no
+    number, allows nothing.
+    """
+    record = training.get(RECORD)
+    rates = {name: _recorded_wer(record, name) for name in RUNTIMES}
+    reference = rates["torch"]
+
+    def may(name: RuntimeName) -> bool:
+        rate = rates[name]
+        if name in EXACT:
+            return True
+        return reference is not None and rate is not None and round(rate - reference, 6) <= MOST_WER_LOSS
+
+    return tuple(name for name in installed_runtimes() if may(name))
+
+
+def choose(model: AcousticModel, candidates: Iterable[RuntimeName], *, threads: int | None = None) -> RuntimeName:
+    """The candidate that reads one row of 3 s soonest; measured once a process for each size of model."""
+    key = (model.config, tuple(candidates), threads or torch.get_num_threads())
+    with _choosing:
+        if key not in _chosen:
+            names = key[1]
+            seconds = {name: _measure(make_runtime(model, name, threads=threads), model) for name in names}
+            _chosen[key] = min(names, key=seconds.__getitem__)
+        return _chosen[key]
+
+
+_chosen: dict[object, RuntimeName] = {}
+_choosing = threading.Lock()
+
+
+def _measure(runtime: Runtime, model: AcousticModel) -> float:
+    """Seconds of the fastest of a few calls, after one that does not count: memory is mapped, kernels are chosen."""
+    generator = torch.Generator().manual_seed(0)
+    features_BTF = torch.randn(1, _MEASURED_FRAMES, model.config.n_features, generator=generator)
+    lengths_B = torch.tensor([_MEASURED_FRAMES])
+    runtime(features_BTF, lengths_B)
+    fastest = float("inf")
+    for _ in range(_MEASURED_CALLS):
+        began = time.perf_counter()
+        runtime(features_BTF, lengths_B)
+        fastest = min(fastest, time.perf_counter() - began)
+    return fastest
+
+
+def _recorded_wer(record: object, name: str) -> float | None:
+    entry = record.get(name) if isinstance(record, Mapping) else None
+    rate = entry.get("wer") if isinstance(entry, Mapping) else None
+    return float(rate) if isinstance(rate, int | float) and not isinstance(rate, bool) else None
