@@ -1,9 +1,10 @@
 """The bundle: a directory that describes itself and can be served, evaluated or trained on.
 
-    config.json         format version, name, front end, tokenizer, acoustic model, training record, SHA-256s
-    model.safetensors   the acoustic model's weights and the CMVN statistics (half precision by default)
-    lm.klm              optional: an n-gram language model that KenLM reads
-    lexicon.txt         with it: the words that may be recognised, one a line, spelled as in the language model
+    config.json             format version, name, front end, tokenizer, acoustic model, training record, SHA-256s
+    model.safetensors       the acoustic model's weights and the CMVN statistics (half precision by default)
+    lm.klm                  optional: an n-gram language model that KenLM reads
+    lexicon.txt             with it: the words that may be recognised, one a line, spelled as in the language model
+    neural_lm.safetensors   optional, beside lm.klm: an LSTM language model that rescores what is found
 
 Never pickle: loading a bundle runs no code of its maker. It is written under a temporary name and renamed, so that a
 reader sees the old bundle or the new one, never half of one.
@@ -30,7 +31,8 @@ from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.errors import BundleError, BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
-from model.language_model import BeamSearchConfig, LanguageModel
+from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
+from model.neural_language_model import NeuralLanguageModel, dump, parse
 from model.tokenizer import CharacterTokenizer
 
 FORMAT_VERSION = 1
@@ -38,6 +40,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 LANGUAGE_MODEL_FILE = "lm.klm"
 LEXICON_FILE = "lexicon.txt"
+NEURAL_LM_FILE = "neural_lm.safetensors"
 
 # What building the parts from another maker's files can raise: options that are missing, unknown, of the wrong type or
 # out of range, and weights of other names or shapes.
@@ -63,6 +66,8 @@ class Bundle:
         training: the training record: data, hours, passes, WER, commit … (free form, JSON).
         created_at: unix seconds at which the bundle was written.
         language_model: what leads the beam search; None for greedy decoding.
+        neural_lm: what puts the search's N-best list in order; None leaves it as it is.
+        rescoring: how the neural model does that.
     """
 
     name: str
@@ -73,8 +78,12 @@ class Bundle:
     training: dict[str, Any] = field(default_factory=dict)
     created_at: int = field(default_factory=lambda: int(time.time()))
     language_model: LanguageModel | None = None
+    neural_lm: NeuralLanguageModel | None = None
+    rescoring: RescoringConfig = field(default_factory=RescoringConfig)
 
     def __post_init__(self) -> None:
+        if self.neural_lm is not None and self.language_model is None:
+            raise OptionError("a neural language model needs an n-gram model, whose hypotheses it puts in order")
         heard, expected = self.front_end.config.n_features, self.acoustic_model.config.n_features
         if heard != expected:
             raise OptionError(f"the front end gives {heard} feature bins; the acoustic model takes {expected}")
@@ -103,6 +112,8 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
     if bundle.language_model is not None:
         files[LANGUAGE_MODEL_FILE] = bundle.language_model.path.read_bytes()
         files[LEXICON_FILE] = "".join(f"{word}\n" for word in bundle.language_model.words).encode()
+    if bundle.neural_lm is not None:
+        files[NEURAL_LM_FILE] = dump(bundle.neural_lm)
     config = {
         "format_version": FORMAT_VERSION,
         "name": bundle.name,
@@ -111,6 +122,7 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         "tokenizer": asdict(bundle.tokenizer),
         "acoustic_model": asdict(bundle.acoustic_model.config),
         "language_model": asdict(bundle.language_model.search) if bundle.language_model else None,
+        "neural_lm": asdict(bundle.rescoring) if bundle.neural_lm else None,
         "training": bundle.training,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
@@ -161,8 +173,21 @@ def _load(directory: Path) -> Bundle:
             words = tuple(files[LEXICON_FILE].decode().split())
             search = BeamSearchConfig(**config["language_model"])
             language_model = LanguageModel(directory.resolve() / LANGUAGE_MODEL_FILE, words, search)
-        name, created_at, training = config["name"], config["created_at"], config["training"]
-        return Bundle(name, front_end, cmvn, acoustic_model, tokenizer, training, created_at, language_model)
+        neural_lm, rescoring = None, RescoringConfig()
+        if config.get("neural_lm") is not None:
+            neural_lm, rescoring = parse(files[NEURAL_LM_FILE]), RescoringConfig(**config["neural_lm"])
+        return Bundle(
+            config["name"],
+            front_end,
+            cmvn,
+            acoustic_model,
+            tokenizer,
+            config["training"],
+            config["created_at"],
+            language_model,
+            neural_lm,
+            rescoring,
+        )
     except BundleError:
         raise
     except _UNUSABLE_CONTENT as error:

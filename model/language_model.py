@@ -1,4 +1,4 @@
-"""The language model of a bundle: an n-gram model, the words that may be recognised, and how to search with them."""
+"""The language model of a bundle: an n-gram model, the words that may be recognised, and how both are used."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,25 @@ class BeamSearchConfig:
             raise OptionError(
                 f"beam_size is {self.beam_size}, beam_units {self.beam_units}, beam_threshold {self.beam_threshold}; "
                 "at least 1, 1 and above 0 are needed"
+            )
+
+
+@dataclass(frozen=True)
+class RescoringConfig:
+    """How much a neural language model says about what the search has found.
+
+    Attributes:
+        neural_weight: its share of the mixed probability, 0..1; with 0 the search's order stays as it is.
+        n_best: hypotheses of a stretch that it looks at.
+    """
+
+    neural_weight: float = 0.5
+    n_best: int = 50
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.neural_weight <= 1 or self.n_best < 1:
+            raise OptionError(
+                f"neural_weight is {self.neural_weight} and n_best {self.n_best}; 0..1 and at least 1 are needed"
             )
 
 
