@@ -1,7 +1,7 @@
 """What a network is trained for: CTC, and what can be asked of it besides while it learns.
 
 Shape legend: B utterances, R rows (B, or 2B where every utterance is seen twice), T frames, F feature bins, S output
-frames, D width, V vocabulary, U units.
+frames, D width, V vocabulary, U units, P phones.
 
 Nothing of this is left in a bundle: it holds the acoustic model alone.
 """
@@ -18,6 +18,7 @@ from model.acoustic_model import AcousticModel
 from training.augment import AugmentConfig, spec_augment
 from training.dataset import Batch
 from training.errors import RecipeError
+from training.phones import PHONE_VOCABULARY_SIZE, PhoneTargets
 from training.sampler import LENGTH_STEP_S
 
 SECOND_VIEW = 0x9E3779B9  # added to the seeds of a row's second view; torch's generator looks at the low 32 bits
@@ -36,21 +37,32 @@ class ObjectiveConfig:
             0..1. Their outputs go through the last layer's norm and head. Source: Lee and Watanabe, "Intermediate loss
             regularization for CTC-based speech recognition", ICASSP 2021: 0.3, the layer in the middle.
         intermediate_layers: numbers of layers, 1 for the first.
+        phone_weight: of a CTC loss on phones, added to that on characters; 0 for none. It has a norm and head of its
+            own, which stay in the checkpoint.
+        phone_layer: number of the layer that it looks at, 1 for the first.
+        phone_dictionary: file in CMUdict's format; a relative path is relative to the working directory. An utterance
+            with a word that is not in it, or with more phones than frames, has no phone loss.
     """
 
     consistency_weight: float = 0.0
     intermediate_weight: float = 0.0
     intermediate_layers: tuple[int, ...] = ()
+    phone_weight: float = 0.0
+    phone_layer: int = 0
+    phone_dictionary: str = ""
 
     def __post_init__(self) -> None:
-        if self.consistency_weight < 0:
-            raise RecipeError(f"objective.consistency_weight is {self.consistency_weight}; it must not be negative")
+        for name in ("consistency_weight", "phone_weight"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"objective.{name} is {getattr(self, name)}; it must not be negative")
         if not 0 <= self.intermediate_weight < 1:
             raise RecipeError(f"objective.intermediate_weight is {self.intermediate_weight}; it must lie in 0..1")
         if self.intermediate_weight and not self.intermediate_layers:
             raise RecipeError(
                 f"objective.intermediate_weight is {self.intermediate_weight}; intermediate_layers must name a layer"
             )
+        if self.phone_weight and not self.phone_dictionary:
+            raise RecipeError(f"objective.phone_weight is {self.phone_weight}; phone_dictionary must name a file")
 
     def verify(self, n_layers: int, augment: AugmentConfig) -> None:
         """Check against the rest of the recipe.
@@ -64,6 +76,8 @@ class ObjectiveConfig:
                     f"objective.intermediate_layers has {layer!r}; with {n_layers} layers it must lie in "
                     f"1..{n_layers - 1}"
                 )
+        if self.phone_weight and not 1 <= self.phone_layer <= n_layers:
+            raise RecipeError(f"objective.phone_layer is {self.phone_layer}; it must lie in 1..{n_layers}")
         if self.consistency_weight and not (augment.freq_masks or augment.time_masks):
             raise RecipeError(
                 f"objective.consistency_weight is {self.consistency_weight}, but augment has neither freq_masks nor "
@@ -72,18 +86,27 @@ class ObjectiveConfig:
 
 
 class TrainedNetwork(nn.Module):
-    """The acoustic model with the outputs that only training looks at."""
+    """The acoustic model with the outputs that only training looks at; `auxiliary` are the weights of those."""
 
     def __init__(self, acoustic_model: AcousticModel, config: ObjectiveConfig) -> None:
         super().__init__()
         self.acoustic_model = acoustic_model
+        self.auxiliary = nn.ModuleDict()
         self._intermediate = config.intermediate_layers if config.intermediate_weight else ()
+        self._phone_layer = config.phone_layer
+        if config.phone_weight:
+            width = 2 * acoustic_model.config.hidden_size
+            self.auxiliary["phones"] = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, PHONE_VOCABULARY_SIZE))
 
-    def forward(self, features_RTF: Tensor, lengths_R: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Log-probs (R, S, V) and lengths as of the acoustic model, and the log-probs of every intermediate layer."""
+    def forward(
+        self, features_RTF: Tensor, lengths_R: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Log-probs and lengths as of the acoustic model, then of every intermediate layer, then of phones if any."""
         outputs, lengths_R = self.acoustic_model.encode(features_RTF, lengths_R)
         intermediate = tuple(self.acoustic_model.classify(outputs[layer - 1]) for layer in self._intermediate)
-        return self.acoustic_model.classify(outputs[-1]), lengths_R, intermediate
+        heads = self.auxiliary.values()
+        phones = tuple(head(outputs[self._phone_layer - 1]).float().log_softmax(-1) for head in heads)
+        return self.acoustic_model.classify(outputs[-1]), lengths_R, intermediate, phones
 
 
 @dataclass(frozen=True)
@@ -109,11 +132,19 @@ class Objective:
         config: what is asked of the network.
         augment: the SpecAugment masks.
         front_end, cmvn: what the network hears through.
+        phones: gives the targets of the phone loss; needed where there is one.
     """
 
-    def __init__(self, config: ObjectiveConfig, augment: AugmentConfig, front_end: FrontEnd, cmvn: GlobalCMVN) -> None:
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        augment: AugmentConfig,
+        front_end: FrontEnd,
+        cmvn: GlobalCMVN,
+        phones: PhoneTargets | None = None,
+    ) -> None:
         self._config, self._augment = config, augment
-        self._front_end, self._cmvn = front_end, cmvn
+        self._front_end, self._cmvn, self._phones = front_end, cmvn, phones
 
     def losses(self, network: nn.Module, batch: Batch, epoch: int) -> Losses:
         """The losses of a batch in pass number `epoch` (0, 1, …); `network` is a `TrainedNetwork`, perhaps wrapped."""
@@ -122,17 +153,38 @@ class Objective:
         masked = epoch >= self._augment.spec_augment_from_epoch
         views = 2 if masked and self._config.consistency_weight else 1
         features_RTF, lengths_R = self._features(batch, masked, views)
-        log_probs_RSV, lengths_R, intermediate = network(features_RTF, lengths_R)
-        ctc = _ctc(log_probs_RSV, lengths_R, batch, views)
+        log_probs_RSV, lengths_R, intermediate, phones = network(features_RTF, lengths_R)
+        spelled = _Targets(batch.targets_BU, batch.target_lengths_B)
+        ctc = _ctc(log_probs_RSV, lengths_R, spelled, views)
         total = ctc
         if intermediate:
             share = self._config.intermediate_weight
-            inner = torch.stack([_ctc(inner_RSV, lengths_R, batch, views) for inner_RSV in intermediate])
+            inner = torch.stack([_ctc(inner_RSV, lengths_R, spelled, views) for inner_RSV in intermediate])
             total = (1 - share) * ctc + share * inner.mean()
         if views == 2:
             total = total + self._config.consistency_weight * consistency_loss(log_probs_RSV, lengths_R)
+        for phones_RSP in phones:
+            total = total + self._config.phone_weight * self._phone_loss(phones_RSP, lengths_R, batch, views)
         n_utterances = len(batch.ids)
         return Losses(total, ctc.detach(), log_probs_RSV[:n_utterances].detach(), lengths_R[:n_utterances])
+
+    def _phone_loss(self, log_probs_RSP: Tensor, lengths_R: Tensor, batch: Batch, views: int) -> Tensor:
+        assert self._phones is not None
+        spelled = zip(batch.targets_BU.tolist(), batch.target_lengths_B.tolist(), strict=True)
+        spoken = [self._phones.of(target_U[:length]) for target_U, length in spelled]
+        known = [row for row, phones in enumerate(spoken) if phones is not None]
+        if not known:
+            return 0.0 * log_probs_RSP.sum()
+        rows = torch.tensor(known, device=lengths_R.device)
+        rows = torch.cat([rows + view * len(spoken) for view in range(views)])
+        tensors = [
+            torch.tensor(phones, dtype=torch.long, device=lengths_R.device) for phones in spoken if phones is not None
+        ]
+        targets = _Targets(
+            nn.utils.rnn.pad_sequence(tensors, batch_first=True),
+            torch.tensor([len(phones) for phones in tensors], device=lengths_R.device),
+        )
+        return _ctc(log_probs_RSP[rows], lengths_R[rows], targets, views)
 
     @torch.no_grad()
     def _features(self, batch: Batch, masked: bool, views: int) -> tuple[Tensor, Tensor]:
@@ -149,8 +201,8 @@ class Objective:
     def _nothing(self, network: nn.Module, batch: Batch) -> Losses:
         """There is nothing to read here, but the other processes wait for gradients of zero."""
         silence_BTF = torch.zeros(1, 8, self._front_end.config.n_features, device=batch.lengths_B.device)
-        log_probs_BSV, lengths_B, intermediate = network(silence_BTF, batch.lengths_B.new_tensor([8]))
-        zero = 0.0 * sum(output.sum() for output in (log_probs_BSV, *intermediate))
+        log_probs_BSV, lengths_B, intermediate, phones = network(silence_BTF, batch.lengths_B.new_tensor([8]))
+        zero = 0.0 * torch.stack([output.sum() for output in (log_probs_BSV, *intermediate, *phones)]).sum()
         return Losses(zero, zero.detach(), log_probs_BSV.detach(), lengths_B)
 
 
@@ -170,13 +222,19 @@ def consistency_loss(log_probs_RSV: Float[Tensor, "R S V"], lengths_R: Int[Tenso
     return 0.5 * divergence_RS.masked_fill(~valid_RS, 0.0).sum()
 
 
-def _ctc(log_probs_RSV: Tensor, lengths_R: Tensor, batch: Batch, views: int) -> Tensor:
-    """CTC loss of the batch's targets, the mean of its views."""
+@dataclass(frozen=True)
+class _Targets:
+    units_BU: Tensor
+    lengths_B: Tensor
+
+
+def _ctc(log_probs_RSV: Tensor, lengths_R: Tensor, targets: _Targets, views: int) -> Tensor:
+    """CTC loss, the mean of the views."""
     loss: Tensor = nn.functional.ctc_loss(
         log_probs_RSV.float().transpose(0, 1),
-        batch.targets_BU.repeat(views, 1),
+        targets.units_BU.repeat(views, 1),
         lengths_R,
-        batch.target_lengths_B.repeat(views),
+        targets.lengths_B.repeat(views),
         reduction="sum",
         zero_infinity=True,
     )

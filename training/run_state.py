@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from torch import nn
 
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
@@ -53,13 +54,15 @@ class RunState:
 
     Attributes:
         acoustic_model: the weights that the optimizer moves.
-        averaged: their exponential moving average, which is what is evaluated and shipped.
+        auxiliary: what else it moves, and what is left behind when the run ends; often without weights.
+        averaged: the acoustic model's exponential moving average, which is what is evaluated and shipped.
         cmvn: normalisation, fixed after the start.
         optimizer: with its moments.
         position: where the run stands.
     """
 
     acoustic_model: AcousticModel
+    auxiliary: nn.Module
     averaged: AcousticModel
     cmvn: GlobalCMVN
     optimizer: torch.optim.Optimizer
@@ -80,6 +83,7 @@ class RunState:
             "recipe": json.dumps(asdict(recipe)),
             "position": asdict(self.position),
             "acoustic_model": self.acoustic_model.state_dict(),
+            "auxiliary": self.auxiliary.state_dict(),
             "averaged": self.averaged.state_dict(),
             "cmvn": self.cmvn.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -109,6 +113,7 @@ class RunState:
                 f"Its recipe: {state['recipe']}"
             )
         self.acoustic_model.load_state_dict(state["acoustic_model"])
+        self.auxiliary.load_state_dict(state.get("auxiliary", {}))
         self.averaged.load_state_dict(state["averaged"])
         self.cmvn.load_state_dict(state["cmvn"])
         self.optimizer.load_state_dict(state["optimizer"])

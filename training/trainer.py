@@ -34,6 +34,7 @@ from training.errors import DivergedError, RecipeError
 from training.evaluate import evaluate
 from training.metrics import word_errors
 from training.objectives import Losses, Objective, TrainedNetwork
+from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
@@ -92,6 +93,10 @@ def train(
     utterances, targets = select_utterances(recipe, tokenizer)
     hours = sum(utterance.duration_s for utterance in utterances) / 3600
     report.say(f"{len(utterances)} utterances, {hours:.2f} h of audio")
+    phones = None
+    if recipe.objective.phone_weight:
+        phones = PhoneTargets(read_pronunciations(recipe.objective.phone_dictionary), tokenizer)
+        report.say(phones.coverage(targets))
     cache_dir = out / "cache" if recipe.data.cache else None
     front_end = FrontEnd(recipe.front_end)
     cmvn, acoustic_model = GlobalCMVN(front_end.config.n_features), AcousticModel(recipe.acoustic_model)
@@ -111,8 +116,8 @@ def train(
     network, optimizer = fabric.setup(trained, optimizer)
     for module in (front_end, cmvn, averaged):
         fabric.to_device(module)
-    objective = Objective(recipe.objective, recipe.augment, front_end, cmvn)
-    state = RunState(acoustic_model, averaged, cmvn, optimizer, Position())
+    objective = Objective(recipe.objective, recipe.augment, front_end, cmvn, phones)
+    state = RunState(acoustic_model, trained.auxiliary, averaged, cmvn, optimizer, Position())
     torch.manual_seed(recipe.seed + fabric.global_rank)  # every process drops out other units
     if resuming:
         state.load(out, recipe, fabric)

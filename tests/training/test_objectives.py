@@ -1,5 +1,6 @@
 """What is asked of the network besides CTC, against plain loops, truncated networks and formulas written by hand."""
 
+import io
 import json
 import math
 from dataclasses import asdict, replace
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from features.front_end import FrontEnd
@@ -19,6 +21,7 @@ from training.augment import spec_augment
 from training.dataset import Batch, SpeechDataset
 from training.errors import RecipeError
 from training.objectives import SECOND_VIEW, Objective, ObjectiveConfig, TrainedNetwork, consistency_loss
+from training.phones import PHONES, PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe, build_recipe
 from training.sampler import BatchPlan
@@ -26,7 +29,16 @@ from training.selection import select_utterances
 from training.trainer import train
 
 QUIET = ProgressReport(quiet=True)
-EVERYTHING = ObjectiveConfig(consistency_weight=0.2, intermediate_weight=0.3, intermediate_layers=(1,))
+EVERYTHING = ObjectiveConfig(
+    consistency_weight=0.2,
+    intermediate_weight=0.3,
+    intermediate_layers=(1,),
+    phone_weight=0.5,
+    phone_layer=1,
+    phone_dictionary="tones.dict",
+)
+# What some of the sung "words" might be spoken like; CAB, CC and others are left out.
+DICTIONARY = "abc EY1 B IY0 S IY1\na AH0\na(2) EY1\nb B IY1\nc S IY1\nca K AA1\nab AE1 B\nbca B K AA0\nbab B AE1 B\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +57,19 @@ def batch(recipe: Recipe) -> Batch:
     return SpeechDataset(utterances, targets)[BatchPlan(((0, 1.0), (3, 1.0), (7, 1.0)), seed=11)]
 
 
-def parts(recipe: Recipe, config: ObjectiveConfig) -> tuple[Objective, TrainedNetwork]:
+@pytest.fixture(scope="module")
+def dictionary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("phones") / "tones.dict"
+    path.write_text(DICTIONARY)
+    return path
+
+
+def parts(recipe: Recipe, config: ObjectiveConfig, dictionary: Path | None = None) -> tuple[Objective, TrainedNetwork]:
     torch.manual_seed(5)
     acoustic_model = AcousticModel(recipe.acoustic_model)
     front_end, cmvn = FrontEnd(recipe.front_end), GlobalCMVN(recipe.front_end.n_features)
-    return Objective(config, recipe.augment, front_end, cmvn), TrainedNetwork(acoustic_model, config)
+    phones = PhoneTargets(read_pronunciations(dictionary), CharacterTokenizer()) if dictionary else None
+    return Objective(config, recipe.augment, front_end, cmvn, phones), TrainedNetwork(acoustic_model, config)
 
 
 def ctc_by_hand(model: AcousticModel, features_BTF: Tensor, lengths_B: Tensor, batch: Batch) -> Tensor:
@@ -143,8 +163,50 @@ def test_an_intermediate_loss_of_weight_0_is_the_plain_loss(recipe: Recipe, batc
     assert torch.equal(objective.losses(network, batch, 0).total, plain.losses(plain_network, batch, 0).total)
 
 
-def test_a_batch_without_utterances_gives_every_weight_a_gradient_of_zero(recipe: Recipe, batch: Batch) -> None:
-    objective, network = parts(recipe, EVERYTHING)
+def test_the_phone_loss_is_that_of_the_utterances_that_can_be_pronounced(
+    recipe: Recipe, batch: Batch, dictionary: Path
+) -> None:
+    config = ObjectiveConfig(phone_weight=0.5, phone_layer=1, phone_dictionary=str(dictionary))
+    objective, network = parts(recipe, config, dictionary)
+    losses = objective.losses(network, batch, 0)
+    texts = [read_text(batch, row) for row in range(3)]
+    assert texts == ["abc", "a b c", "b cab"]  # the last one has a word that nobody pronounces
+    features_BTF, lengths_B = features_by_hand(recipe, batch, 0)
+    expected = 0.0
+    for row, spoken in ((0, "EY B IY S IY"), (1, "AH B IY S IY")):
+        target_U = torch.tensor([PHONES.index(phone) + 1 for phone in spoken.split()])
+        outputs, lengths_1 = network.acoustic_model.encode(
+            features_BTF[row : row + 1, : lengths_B[row]], lengths_B[row : row + 1]
+        )
+        log_probs_SP = network.auxiliary["phones"](outputs[0])[0, : int(lengths_1)].log_softmax(-1)
+        loss = nn.functional.ctc_loss(
+            log_probs_SP, target_U, lengths_1[0], torch.tensor(len(target_U)), reduction="sum"
+        )
+        expected += loss.item()
+    assert (losses.total - losses.ctc).item() == pytest.approx(0.5 * expected, rel=1e-4)
+    both, _ = parts(recipe, replace(config, consistency_weight=1e-9), dictionary)
+    twice = both.losses(network, batch, 0)
+    assert (twice.total - twice.ctc).item() == pytest.approx(0.5 * expected, rel=0.2)  # the mean, not the sum
+
+
+def test_a_batch_that_nobody_can_pronounce_has_no_phone_loss(recipe: Recipe, batch: Batch, tmp_path: Path) -> None:
+    (tmp_path / "none.dict").write_text("zebra Z IY1 B R AH0\n")
+    config = ObjectiveConfig(phone_weight=0.5, phone_layer=2, phone_dictionary=str(tmp_path / "none.dict"))
+    objective, network = parts(recipe, config, tmp_path / "none.dict")
+    losses = objective.losses(network, batch, 0)
+    assert losses.total.item() == losses.ctc.item()
+    torch.autograd.backward(losses.total)
+    assert all(weight.grad is not None and not weight.grad.any() for weight in network.auxiliary.parameters())
+
+
+def read_text(batch: Batch, row: int) -> str:
+    return CharacterTokenizer().decode(batch.targets_BU[row, : batch.target_lengths_B[row]].tolist())
+
+
+def test_a_batch_without_utterances_gives_every_weight_a_gradient_of_zero(
+    recipe: Recipe, batch: Batch, dictionary: Path
+) -> None:
+    objective, network = parts(recipe, EVERYTHING, dictionary)
     nothing = replace(batch, ids=(), seeds=(), samples_BN=batch.samples_BN[:0], lengths_B=batch.lengths_B[:0])
     torch.autograd.backward(objective.losses(network, nothing, 0).total)
     for name, weight in network.named_parameters():
@@ -160,6 +222,10 @@ def test_a_batch_without_utterances_gives_every_weight_a_gradient_of_zero(recipe
         ({"intermediate_weight": 0.3}, "must name a layer"),
         ({"intermediate_layers": [2]}, r"intermediate_layers has 2; with 2 layers it must lie in 1\.\.1"),
         ({"intermediate_layers": ["one"]}, "intermediate_layers has 'one'"),
+        ({"phone_weight": 0.5, "phone_layer": 1}, "phone_dictionary must name a file"),
+        ({"phone_weight": 0.5, "phone_layer": 3, "phone_dictionary": "x"}, r"phone_layer is 3; it must lie in 1\.\.2"),
+        ({"phone_weight": 0.5, "phone_dictionary": "x"}, "phone_layer is 0"),
+        ({"phone_weight": -1}, "phone_weight is -1"),
         ({"strength": 1}, "unknown option 'strength'"),
     ],
 )
@@ -174,17 +240,24 @@ def test_two_views_without_masks_are_refused(recipe: Recipe) -> None:
         replace(recipe, objective=EVERYTHING, augment=replace(recipe.augment, freq_masks=0, time_masks=0))
 
 
-def test_interrupted_with_every_objective_a_run_goes_on_to_the_same_weights(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    everything = replace(
+@pytest.fixture
+def everything(recipe: Recipe, dictionary: Path) -> Recipe:
+    return replace(
         recipe,
-        objective=EVERYTHING,
-        acoustic_model=replace(recipe.acoustic_model, dropout=0.1),
+        objective=replace(EVERYTHING, phone_dictionary=str(dictionary)),
         optimizer=replace(recipe.optimizer, epochs=2),
         data=replace(recipe.data, dev=""),
     )
-    train(everything, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
+
+
+def test_interrupted_with_every_objective_a_run_goes_on_to_the_same_weights(
+    everything: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(everything, acoustic_model=replace(everything.acoustic_model, dropout=0.1))
+    said = io.StringIO()
+    report = ProgressReport(console=Console(file=said))
+    train(recipe, tmp_path / "undisturbed", accelerator="cpu", report=report)
+    assert "7 of 12 utterances have no phone loss" in said.getvalue()
     honest, calls = Objective.losses, 0
 
     def interrupt(*arguments: Any) -> Any:
@@ -196,13 +269,27 @@ def test_interrupted_with_every_objective_a_run_goes_on_to_the_same_weights(
 
     monkeypatch.setattr(Objective, "losses", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(everything, tmp_path / "killed", accelerator="cpu", report=QUIET)
-    train(everything, tmp_path / "killed", accelerator="cpu", report=QUIET)
+        train(recipe, tmp_path / "killed", accelerator="cpu", report=QUIET)
+    train(recipe, tmp_path / "killed", accelerator="cpu", report=QUIET)
     whole, resumed = (
         torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("undisturbed", "killed")
     )
-    for part in ("acoustic_model", "averaged"):
+    assert len(whole["auxiliary"]) == 4
+    for part in ("acoustic_model", "averaged", "auxiliary"):
         assert whole[part].keys() == resumed[part].keys()
         assert all(torch.equal(weight, resumed[part][name]) for name, weight in whole[part].items()), part
     shipped = load_bundle(tmp_path / "killed" / "bundle").acoustic_model
     assert shipped.state_dict().keys() == AcousticModel(recipe.acoustic_model).state_dict().keys()
+
+
+def test_a_checkpoint_from_before_there_were_auxiliary_weights_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    plain = replace(recipe, optimizer=replace(recipe.optimizer, epochs=1), data=replace(recipe.data, dev=""))
+    train(plain, tmp_path, accelerator="cpu", report=QUIET)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    del state["auxiliary"]
+    values = json.loads(state["recipe"])
+    del values["objective"]
+    torch.save({**state, "recipe": json.dumps(values)}, tmp_path / "last.ckpt")
+    longer = replace(plain, optimizer=replace(plain.optimizer, epochs=2))
+    train(longer, tmp_path, accelerator="cpu", report=QUIET)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
