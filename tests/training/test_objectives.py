@@ -199,6 +199,19 @@ def test_a_batch_that_nobody_can_pronounce_has_no_phone_loss(recipe: Recipe, bat
     assert all(weight.grad is not None and not weight.grad.any() for weight in network.auxiliary.parameters())
 
 
+def test_the_losses_of_a_batch_are_the_sums_of_its_shards(recipe: Recipe, dictionary: Path) -> None:
+    """What lets several processes share a batch; a shard may have nothing that can be pronounced."""
+    utterances, targets = select_utterances(recipe, CharacterTokenizer())
+    dataset = SpeechDataset(utterances, targets)
+    plan = BatchPlan(((0, 1.0), (7, 1.0), (3, 1.0)), seed=11)
+    objective, network = parts(recipe, EVERYTHING, dictionary)
+    whole = objective.losses(network, dataset[plan], 0)
+    shards = [objective.losses(network, dataset[plan.shard(rank, 2)], 0) for rank in range(2)]
+    assert [len(shard.lengths_B) for shard in shards] == [2, 1]
+    torch.testing.assert_close(shards[0].total + shards[1].total, whole.total)
+    torch.testing.assert_close(shards[0].ctc + shards[1].ctc, whole.ctc)
+
+
 def read_text(batch: Batch, row: int) -> str:
     return CharacterTokenizer().decode(batch.targets_BU[row, : batch.target_lengths_B[row]].tolist())
 
