@@ -11,11 +11,14 @@ import typer
 from typer.core import TyperCommand
 
 from features.errors import CepstraError
+from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from model.transcriber import Transcriber
+    from training.corpora import Utterance
     from training.evaluate import Evaluation
     from training.history import Pass
     from training.recipe import Recipe
@@ -297,16 +300,37 @@ def evaluate(
             help="The run's history.jsonl, for the report's learning curves.", show_default="beside the bundle"
         ),
     ] = None,
+    runtime: Annotated[
+        Literal[RuntimeChoice, "all"],
+        typer.Option(envvar="CEPSTRA_RUNTIME", help="What computes the acoustic model; all compares those there are."),
+    ] = "auto",
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="With --runtime all: write into the bundle what each costs, for auto to go by."),
+    ] = False,
 ) -> None:
     """Word and character error rate of a bundle on a corpus, through the same path that serves."""
+    if runtime == "all" and report is not None:
+        raise typer.BadParameter("a report is of one runtime, not of all", param_hint="--report")
+    if record and runtime != "all":
+        raise typer.BadParameter("what is recorded is the comparison of --runtime all", param_hint="--record")
     with clear_errors():
         from model.transcriber import Transcriber
         from training.corpora import read_corpus
         from training.evaluate import evaluate as run
 
         utterances = read_corpus(manifest, where=_conditions(where))
+        if runtime == "all":
+            _compare_runtimes(
+                Transcriber.from_bundle(bundle, greedy=greedy, runtime="torch"),
+                utterances,
+                limit,
+                json_out,
+                (bundle, " ".join([manifest.name, *(where or [])]), greedy) if record else None,
+            )
+            return
         passes = _history(history, bundle) if report is not None else ()  # said now, not after an hour, if it is bad
-        transcriber = Transcriber.from_bundle(bundle, greedy=greedy)
+        transcriber = Transcriber.from_bundle(bundle, greedy=greedy, runtime=runtime)
         with progress_bar("transcribing") as advance:
             result = run(transcriber, utterances, limit=limit, progress=advance)
         _print_table(transcriber.name, result)
@@ -395,6 +419,30 @@ def _history(named: Path | None, bundle: Path) -> "tuple[Pass, ...]":
     if named is None and not beside.is_file():
         return ()
     return read_history(named or beside)
+
+
+def _compare_runtimes(
+    transcriber: "Transcriber",
+    utterances: "list[Utterance]",
+    limit: int | None,
+    json_out: Path | None,
+    record: tuple[Path, str, bool] | None,
+) -> None:
+    """Print, and write where it is asked for, what each runtime costs; `record`: bundle, corpus, and whether greedy."""
+    from training.runtimes import evaluate_runtimes, record_runtimes
+
+    with progress_bar("transcribing") as advance:
+        results = evaluate_runtimes(transcriber, utterances, limit=limit, progress=advance)
+    typer.echo(f"{'runtime':12} {'WER':>8} {'lost':>8} {'CER':>8} {'× real time':>12}")
+    for name, result in results.items():
+        lost = 100 * (result.wer - results["torch"].wer)
+        speed = 1 / max(result.rtf, 1e-9)
+        typer.echo(f"{name:12} {result.wer:8.2%} {lost:+8.2f} {result.cer:8.2%} {speed:12.0f}")
+    if json_out is not None:
+        json_out.write_text(json.dumps({name: result.as_json() for name, result in results.items()}, indent=2) + "\n")
+    if record is not None:
+        bundle, corpus, greedy = record
+        record_runtimes(bundle, results, corpus=corpus, greedy=greedy)
 
 
 def _print_table(name: str, result: "Evaluation") -> None:
