@@ -10,7 +10,7 @@ Letters in names: N samples in time, C channels.
 import io
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
@@ -114,6 +114,51 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
         AudioTooLongError: longer than `max_duration_s`.
         OSError: a path that cannot be opened or read, as `open` raises it (FileNotFoundError and so on).
     """
+    with open_audio(source, max_duration_s=max_duration_s) as blocks:
+        return Waveform(np.concatenate(list(blocks)))
+
+
+class AudioBlocks:
+    """An audio file while it is decoded: iterate for its samples, mono float32 at 16 kHz, a block at a time.
+
+    The blocks one after another are what `decode_audio` gives, so that audio of any length takes the memory of one
+    block. An error in the middle of the file is raised in the middle of the iteration.
+    """
+
+    def __init__(self, file: BinaryIO, blocks: Iterator[np.ndarray], kind: Kind) -> None:
+        self._file = file
+        self._size = max(1, file.seek(0, os.SEEK_END))
+        self._blocks = blocks
+        self._kind = kind
+
+    @property
+    def share_read(self) -> float:
+        """How much of the file's bytes the decoder has passed, 0..1: tells the length before the end is reached."""
+        return min(1.0, self._file.tell() / self._size)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Blocks of about `BLOCK_FRAMES` samples, the last one shorter, none of them empty; to be taken once."""
+        n_samples, waiting = 0, list[np.ndarray]()
+        for block_N in self._blocks:
+            _check_finite(block_N, n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
+            n_samples += len(block_N)
+            waiting.append(block_N)
+            if sum(map(len, waiting)) >= BLOCK_FRAMES:
+                yield np.concatenate(waiting)
+                waiting = []
+        if not n_samples:
+            raise EmptyAudioError(f"the {self._kind} holds no samples")
+        if any(map(len, waiting)):
+            yield np.concatenate(waiting)
+
+
+@contextmanager
+def open_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: float | None = None) -> Iterator[AudioBlocks]:
+    """Decode an audio file piece by piece, `with` the file open: `for block_N in blocks`.
+
+    Arguments and errors are those of `decode_audio`. What is wrong with the file as a whole is raised at once, what is
+    wrong inside when the iteration gets there.
+    """
     if max_duration_s is not None and not max_duration_s > 0:
         raise AudioParameterError(f"max_duration_s is {max_duration_s}; it has to be positive, or None for no limit")
     with ExitStack() as stack:
@@ -125,14 +170,10 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
                 file = io.BytesIO(file.read())
         container = inspect_container(file)
         if container.kind in ("wav", "flac", "vorbis") and not container.open_ended:
-            blocks = _blocks_by_soundfile(file, container.kind, max_duration_s)
+            decoded = _blocks_by_soundfile(file, container.kind, max_duration_s)
         else:
-            blocks = _blocks_by_av(file, container.kind)
-        mono_parts = list(_resample(_mono(blocks, max_duration_s)))
-    samples_N = np.concatenate(mono_parts) if mono_parts else np.zeros(0, np.float32)
-    if not len(samples_N):
-        raise EmptyAudioError(f"the {container.kind} holds no samples")
-    return Waveform(samples_N)
+            decoded = _blocks_by_av(file, container.kind)
+        yield AudioBlocks(file, _resample(_mono(decoded, max_duration_s)), container.kind)
 
 
 class _Nameless(io.BufferedReader):

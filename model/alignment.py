@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.decoder import DecodedUnit
 from model.errors import OptionError
-from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
+from model.rejection import RejectionConfig, no_speech_probability
+from model.tokenizer import WORD_BOUNDARY, CharacterTokenizer
 from model.transcript import Segment, Token, Word
 
 
@@ -44,6 +44,8 @@ def build_segments(
     frame_s: float,
     duration_s: float,
     config: SegmentConfig | None = None,
+    rejection: RejectionConfig | None = None,
+    first_frame: int = 0,
 ) -> tuple[Segment, ...]:
     """Group units to words, and words to segments.
 
@@ -54,7 +56,10 @@ def build_segments(
         frame_s: seconds from one output frame to the next.
         duration_s: length of the audio; no time is later.
         config: where segments end.
+        rejection: how `no_speech_prob` comes about; no segment is dropped here.
+        first_frame: number of the first frame of `log_probs_SV`; the units' frames count from the same beginning.
     """
+    rejection = rejection or RejectionConfig()
     config = config or SegmentConfig()
     groups: list[list[_SpelledWord]] = []
     for word in _split_words(units, tokenizer):
@@ -65,8 +70,20 @@ def build_segments(
                 groups[-1].append(word)
                 continue
         groups.append([word])
-    blank_S = log_probs_SV[:, BLANK_ID]
-    return tuple(_segment(index, group, blank_S, tokenizer, frame_s, duration_s) for index, group in enumerate(groups))
+    segments = []
+    for index, group in enumerate(groups):
+        begin, end = group[0].first_frame - first_frame, group[-1].end_frame - first_frame
+        evidence_SV = _surroundings(log_probs_SV, begin, end, round(rejection.evidence_s / frame_s))
+        no_speech_prob = no_speech_probability(evidence_SV, frame_s, rejection)
+        segments.append(_segment(index, group, no_speech_prob, tokenizer, frame_s, duration_s))
+    return tuple(segments)
+
+
+def _surroundings(log_probs_SV: Tensor, begin: int, end: int, least: int) -> Tensor:
+    """The frames from `begin` to `end`, and as many before and after as make `least`, as far as there are any."""
+    missing = max(0, least - (end - begin))
+    begin = max(0, min(begin - missing // 2, len(log_probs_SV) - least))
+    return log_probs_SV[begin : max(end, begin + least)]
 
 
 @dataclass(frozen=True)
@@ -98,7 +115,7 @@ def _split_words(units: Sequence[DecodedUnit], tokenizer: CharacterTokenizer) ->
 def _segment(
     index: int,
     group: list[_SpelledWord],
-    blank_S: torch.Tensor,
+    no_speech_prob: float,
     tokenizer: CharacterTokenizer,
     frame_s: float,
     duration_s: float,
@@ -115,7 +132,6 @@ def _segment(
         boundary = [word.boundary] if word.boundary and tokens else []
         for unit in (*boundary, *word.units):
             tokens.append(Token(tokenizer.decode([unit.id]), unit.id, time_s(unit.first_frame), unit.logprob))
-    blank_logprob = float(blank_S[group[0].first_frame : group[-1].end_frame].sum())
     return Segment(
         id=index,
         start_s=words[0].start_s,
@@ -124,5 +140,5 @@ def _segment(
         words=tuple(words),
         tokens=tuple(tokens),
         avg_logprob=sum(token.logprob for token in tokens) / len(tokens),
-        no_speech_prob=math.exp(min(blank_logprob, 0.0)),
+        no_speech_prob=no_speech_prob,
     )

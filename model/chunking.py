@@ -49,7 +49,9 @@ class Window:
     keep_frames: int | None
 
 
-def plan_windows(n_samples: int, sample_rate_hz: int, samples_per_frame: int, config: ChunkingConfig) -> list[Window]:
+def plan_windows(
+    n_samples: int, sample_rate_hz: int, samples_per_frame: int, config: ChunkingConfig, *, begin_frame: int = 0
+) -> list[Window]:
     """Windows of about equal length that cover `n_samples`; a single one where the audio fits.
 
     Args:
@@ -57,22 +59,17 @@ def plan_windows(n_samples: int, sample_rate_hz: int, samples_per_frame: int, co
         sample_rate_hz: its rate.
         samples_per_frame: samples from one output frame to the next; every inner edge lies on a multiple of it.
         config: the cut.
+        begin_frame: the first output frame that is still to be answered for; what is before it is context.
 
     Raises:
         OptionError: the audio does not fit, and the windows have no output frame beside their context.
     """
-    if n_samples <= config.window_s * sample_rate_hz:
+    if not begin_frame and n_samples <= config.window_s * sample_rate_hz:
         return [Window(0, n_samples, 0, None)] if n_samples else []
-    context_frames = math.ceil(config.context_s * sample_rate_hz / samples_per_frame)
-    window_frames = math.floor(config.window_s * sample_rate_hz / samples_per_frame)
-    if window_frames <= 2 * context_frames:
-        raise OptionError(
-            f"a window of {config.window_s} s is {window_frames} output frames, "
-            f"of which 2 × {context_frames} are context; at least one must be left"
-        )
+    answer_frames, context_frames = window_frames(sample_rate_hz, samples_per_frame, config)
     total_frames = math.ceil(n_samples / samples_per_frame)
-    n_windows = math.ceil(total_frames / (window_frames - 2 * context_frames))
-    edges = [round(total_frames * index / n_windows) for index in range(n_windows + 1)]
+    n_windows = math.ceil((total_frames - begin_frame) / answer_frames)
+    edges = [begin_frame + round((total_frames - begin_frame) * index / n_windows) for index in range(n_windows + 1)]
     windows = []
     for begin, end in pairwise(edges):
         first = max(0, begin - context_frames)
@@ -80,3 +77,19 @@ def plan_windows(n_samples: int, sample_rate_hz: int, samples_per_frame: int, co
         keep = None if end == total_frames else end - begin
         windows.append(Window(first * samples_per_frame, last_sample, begin - first, keep))
     return windows
+
+
+def window_frames(sample_rate_hz: int, samples_per_frame: int, config: ChunkingConfig) -> tuple[int, int]:
+    """The most output frames that a window among others answers for, and those of its context on each side.
+
+    Raises:
+        OptionError: it would answer for none.
+    """
+    context_frames = math.ceil(config.context_s * sample_rate_hz / samples_per_frame)
+    seen_frames = math.floor(config.window_s * sample_rate_hz / samples_per_frame)
+    if seen_frames <= 2 * context_frames:
+        raise OptionError(
+            f"a window of {config.window_s} s is {seen_frames} output frames, "
+            f"of which 2 × {context_frames} are context; at least one must be left"
+        )
+    return seen_frames - 2 * context_frames, context_frames

@@ -2,28 +2,43 @@
 
 Shape legend: N samples, S output frames, V vocabulary.
 
-    audio → decode → windows → front end → CMVN → acoustic model → stitched log-probs → decoder → words and segments
+    audio → decode → what may be speech → windows → front end → CMVN → acoustic model → stitched log-probs
+          → decoder → words and segments → what was heard where nobody spoke is dropped
+
+All of it goes on piece by piece: of the audio, two windows are in memory at most, of the log-probs one stretch.
 """
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from features.audio import Waveform, decode_audio
+from features.audio import Waveform, decode_audio, open_audio
 from features.errors import AudioParameterError, AudioTooLongError
-from model.acoustic_model import SUBSAMPLING
-from model.alignment import build_segments
+from features.speech_detection import SpeechDetectionConfig
+from model.acoustic_model import SUBSAMPLING, subsampled_length
 from model.checkpoint import Bundle, load_bundle
-from model.chunking import ChunkingConfig, Window, plan_windows
+from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
 from model.errors import OptionError
 from model.hypothesis import NBest
+from model.rejection import RejectionConfig
 from model.runtime import Runtime, TorchRuntime, make_runtime
 from model.runtime_names import RuntimeChoice
+from model.tokenizer import BLANK_ID
 from model.transcript import Transcript
+from model.transcription import Transcription
+from model.windows import CutWindow, WindowCutter
+
+DETECTION = SpeechDetectionConfig()
+REJECTION = RejectionConfig()
+SILENCE_LOGPROB = -30.0  # of every letter where the network is not asked
+WAVEFORM_BLOCK_S = 10  # of samples that are decoded already, taken at a time
 
 
 class Transcriber:
@@ -36,9 +51,11 @@ class Transcriber:
         chunking: how audio longer than a window is cut.
         greedy: decode without the bundle's language model; a bundle that has none is decoded greedily anyway.
         runtime: what computes the bundle's acoustic model; None for torch in float32.
+        detection: what of the audio the network is to hear; None for all of it.
+        rejection: which words are dropped because nobody speaks; None for none.
 
     Attributes:
-        bundle, chunking, runtime: as given.
+        bundle, chunking, runtime, detection, rejection: as given.
         decode: log-probs (S, V) → units of the best path, greedily or by beam search, rescored where the bundle can.
     """
 
@@ -49,6 +66,8 @@ class Transcriber:
         chunking: ChunkingConfig | None = None,
         greedy: bool = False,
         runtime: Runtime | None = None,
+        detection: SpeechDetectionConfig | None = DETECTION,
+        rejection: RejectionConfig | None = REJECTION,
     ) -> None:
         self.bundle = bundle
         self.runtime: Runtime = runtime or TorchRuntime(bundle.acoustic_model)
@@ -64,6 +83,9 @@ class Transcriber:
                 rescorer = Rescorer(search, bundle.neural_lm, bundle.rescoring)
                 self.decode, self._n_best = rescorer.decode, rescorer.n_best
         self.chunking = chunking or ChunkingConfig()
+        self._rate_hz = bundle.front_end.config.sample_rate_hz
+        self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
+        self.rejection = rejection
         self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
 
     @classmethod
@@ -132,16 +154,12 @@ class Transcriber:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
             OSError: the path cannot be opened.
         """
-        waveform = _accept(audio, max_duration_s)
-        log_probs_SV = self.log_probs(waveform, progress=progress)
-        segments = build_segments(
-            self.decode(log_probs_SV),
-            log_probs_SV,
-            self.bundle.tokenizer,
-            frame_s=self.frame_s,
-            duration_s=waveform.duration_s,
-        )
-        return Transcript(" ".join(segment.text for segment in segments), segments, waveform.duration_s)
+        transcription = Transcription(self.decode, self.bundle.tokenizer, self.frame_s, self.rejection)
+        cutter = self._cutter()
+        with self._opened(audio, max_duration_s) as blocks:
+            for first_frame, log_probs_SV in self._listen(blocks, cutter, progress):
+                transcription.feed(first_frame, log_probs_SV)
+        return transcription.finish(cutter.seen_samples / self._rate_hz)
 
     def n_best(
         self, audio: bytes | str | os.PathLike[str] | Waveform, n: int, *, max_duration_s: float | None = None
@@ -167,29 +185,104 @@ class Transcriber:
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
         """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms.
 
+        Where nobody can be speaking (`detection`), the network is not asked: the blank is certain there.
+
         Raises:
             features.errors.AudioParameterError: the waveform has another sample rate than the model.
         """
-        rate_hz = self.bundle.front_end.config.sample_rate_hz
-        if waveform.sample_rate_hz != rate_hz:
-            raise AudioParameterError(f"the waveform has {waveform.sample_rate_hz} Hz; the model hears {rate_hz} Hz")
-        windows = plan_windows(len(waveform.samples_N), waveform.sample_rate_hz, self._samples_per_frame, self.chunking)
-        kept = [torch.zeros(0, self.bundle.tokenizer.vocabulary_size)]
-        for index, window in enumerate(windows, 1):
-            kept.append(self._window_log_probs(waveform, window))
-            if progress:
-                progress(index / len(windows))
-        return torch.cat(kept)
+        n_samples = len(waveform.samples_N)
+        pieces, reached = [self._silence(0)], 0
+        for first_frame, log_probs_SV in self._listen(self._checked(waveform), self._cutter(), progress):
+            pieces += [self._silence(first_frame - reached), log_probs_SV]
+            reached = first_frame + len(log_probs_SV)
+        n_frames = subsampled_length(self.bundle.front_end.config.n_frames(n_samples))
+        return torch.cat([*pieces, self._silence(n_frames - reached)])
+
+    def _listen(
+        self, blocks: "_Blocks", cutter: WindowCutter, progress: Callable[[float], None] | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """What the network says, window by window, and the number of the first frame of each."""
+        told = 0.0
+
+        def tell(share_read: float) -> None:
+            nonlocal told
+            share = share_read * cutter.done_samples / max(1, cutter.seen_samples)
+            if progress and share > told:
+                told = share
+                progress(share)
+
+        for block_N in blocks:
+            for window in cutter.feed(block_N):
+                yield window.first_frame, self._window_log_probs(window)
+                tell(blocks.share_read)
+            tell(blocks.share_read)
+        for window in cutter.flush():
+            yield window.first_frame, self._window_log_probs(window)
+            tell(1.0)
+        tell(1.0)
 
     @torch.inference_mode()
-    def _window_log_probs(self, waveform: Waveform, window: Window) -> Tensor:
+    def _window_log_probs(self, window: CutWindow) -> Tensor:
         # A copy, because a caller's array may be read-only.
-        samples_BN = torch.tensor(waveform.samples_N[window.first_sample : window.last_sample]).unsqueeze(0)
+        samples_BN = torch.tensor(window.samples_N).unsqueeze(0)
         features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
         features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
         log_probs_BSV, _ = self.runtime(features_BTF, lengths_B)
         end = None if window.keep_frames is None else window.skip_frames + window.keep_frames
         return torch.as_tensor(log_probs_BSV[0, window.skip_frames : end])
+
+    def _silence(self, n_frames: int) -> Tensor:
+        log_probs_SV = torch.full((n_frames, self.bundle.tokenizer.vocabulary_size), SILENCE_LOGPROB)
+        log_probs_SV[:, BLANK_ID] = 0.0
+        return log_probs_SV
+
+    def _cutter(self) -> WindowCutter:
+        return WindowCutter(self._rate_hz, self._samples_per_frame, self.chunking, self.detection)
+
+    @contextmanager
+    def _opened(
+        self, audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None
+    ) -> Iterator["_Blocks"]:
+        if isinstance(audio, Waveform):
+            yield self._checked(_accept(audio, max_duration_s))
+        else:
+            with open_audio(audio, max_duration_s=max_duration_s) as blocks:
+                yield blocks
+
+    def _checked(self, waveform: Waveform) -> "_WaveformBlocks":
+        if waveform.sample_rate_hz != self._rate_hz:
+            raise AudioParameterError(
+                f"the waveform has {waveform.sample_rate_hz} Hz; the model hears {self._rate_hz} Hz"
+            )
+        return _WaveformBlocks(waveform)
+
+
+class _Blocks(Protocol):
+    """Audio in pieces, as `features.audio.AudioBlocks` gives them."""
+
+    @property
+    def share_read(self) -> float: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
+
+
+class _WaveformBlocks:
+    """Samples that are in memory already, in pieces."""
+
+    def __init__(self, waveform: Waveform) -> None:
+        self._samples_N = waveform.samples_N
+        self._block = WAVEFORM_BLOCK_S * waveform.sample_rate_hz
+        self._read = 0
+
+    @property
+    def share_read(self) -> float:
+        return self._read / max(1, len(self._samples_N))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        while self._read < len(self._samples_N):
+            block_N = self._samples_N[self._read : self._read + self._block]
+            self._read += len(block_N)
+            yield block_N
 
 
 def _accept(audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None) -> Waveform:

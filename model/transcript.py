@@ -6,7 +6,7 @@ Times are seconds from the start of the audio. Confidences are probabilities in 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
     """One recognised word.
 
@@ -23,7 +23,7 @@ class Word:
     confidence: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there are 100 000 in a transcript of three hours
 class Token:
     """One unit of the acoustic model (a character) as it was recognised.
 
@@ -51,7 +51,8 @@ class Segment:
         words: the words, in order.
         tokens: the acoustic units, in order.
         avg_logprob: mean of the tokens' `logprob`, at most 0.
-        no_speech_prob: CTC's probability that nothing was said in the segment (blank in every frame), 0..1.
+        no_speech_prob: probability that nobody speaks in the segment and the seconds around it, 0..1; see
+            `model.rejection`.
     """
 
     id: int

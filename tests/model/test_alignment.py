@@ -12,6 +12,7 @@ from torch import Tensor
 from model.alignment import SegmentConfig, build_segments
 from model.decoder import decode_greedy
 from model.errors import OptionError
+from model.rejection import RejectionConfig, no_speech_probability
 from model.tokenizer import BLANK_ID, CharacterTokenizer
 from model.transcript import Segment
 
@@ -103,7 +104,7 @@ def test_confidence_and_log_probabilities_are_those_of_the_frames() -> None:
     assert segment.avg_logprob == pytest.approx(sum(best) / 4)
     assert segment.words[0].confidence == pytest.approx(math.sqrt(math.exp(best[0]) * math.exp(best[1])))
     assert segment.words[1].confidence == pytest.approx(math.exp(best[3]))
-    assert segment.no_speech_prob == pytest.approx(float(log_probs_SV[:, BLANK_ID].exp().prod()))
+    assert segment.no_speech_prob == no_speech_probability(log_probs_SV, FRAME_S, RejectionConfig())
 
 
 @pytest.mark.parametrize("path", ["", "____", "   ", " _ "])

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.beam_search import BeamSearch, plan_stretches
+from model.beam_search import BeamSearch
 from model.decoder import decode_greedy
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
+from model.stretches import plan_stretches
 from model.tokenizer import CharacterTokenizer
 from tests.arpa import arpa
 

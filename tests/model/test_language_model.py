@@ -68,7 +68,8 @@ def test_a_lexicon_without_its_language_model_is_refused(led_bundle: Bundle, tmp
 
 
 def test_the_transcriber_searches_with_it_unless_asked_to_be_greedy(led_bundle: Bundle, noise: Waveform) -> None:
-    led, greedy = Transcriber(led_bundle), Transcriber(led_bundle, greedy=True)
+    led = Transcriber(led_bundle, detection=None, rejection=None)
+    greedy = Transcriber(led_bundle, greedy=True, detection=None, rejection=None)
     log_probs_SV = led.log_probs(noise)
     assert led_bundle.language_model is not None
     search = BeamSearch(led_bundle.tokenizer, led_bundle.language_model)
@@ -86,7 +87,7 @@ def test_the_transcriber_searches_with_it_unless_asked_to_be_greedy(led_bundle: 
 def test_the_transcriber_gives_other_ways_to_hear_it(led_bundle: Bundle, noise: Waveform) -> None:
     assert led_bundle.language_model is not None
     wide = replace(led_bundle.language_model, search=BeamSearchConfig(beam_size=500, beam_threshold=1000.0))
-    led = Transcriber(replace(led_bundle, language_model=wide))
+    led = Transcriber(replace(led_bundle, language_model=wide), detection=None, rejection=None)
     (stretch,) = led.n_best(noise, 4)
     assert stretch.hypotheses[0].text == led.transcribe(noise).text
     texts = [hypothesis.text for hypothesis in stretch.hypotheses]

@@ -14,10 +14,13 @@ import torch
 from features.audio import Waveform
 from features.errors import AudioParameterError, AudioTooLongError, EmptyAudioError
 from features.front_end import FrontEnd, FrontEndConfig
+from model.alignment import build_segments
 from model.checkpoint import Bundle, save_bundle
 from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
 from model.errors import BundleNotFoundError
+from model.rejection import RejectionConfig
+from model.stretches import LONGEST_STRETCH_FRAMES
 from model.transcriber import Transcriber
 from model.transcript import Transcript
 from tests.model.conftest import BundleMaker
@@ -164,3 +167,60 @@ def wav_of(waveform: Waveform) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, waveform.samples_N, waveform.sample_rate_hz, format="WAV", subtype="FLOAT")
     return file.getvalue()
+
+
+def test_a_transcript_that_grows_is_the_transcript_of_all_at_once(tiny_bundle: Bundle) -> None:
+    """Two minutes: several stretches for the search, with segments that go on from one into the next."""
+    waveform = noise(120.0)
+    transcriber = Transcriber(tiny_bundle, detection=None, rejection=None)
+    log_probs_SV = transcriber.log_probs(waveform)
+    assert len(log_probs_SV) > 3 * LONGEST_STRETCH_FRAMES
+    at_once = build_segments(
+        transcriber.decode(log_probs_SV),
+        log_probs_SV,
+        transcriber.bundle.tokenizer,
+        frame_s=transcriber.frame_s,
+        duration_s=waveform.duration_s,
+    )
+    grown = transcriber.transcribe(waveform)
+    assert len(grown.words) > 20
+    assert grown.words == tuple(word for segment in at_once for word in segment.words)
+    assert [segment.text for segment in grown.segments] == [segment.text for segment in at_once]
+    assert [segment.id for segment in grown.segments] == list(range(len(at_once)))
+
+
+def test_words_keep_their_times_after_a_long_silence(tiny_bundle: Bundle) -> None:
+    """The network never hears the silence; the same noise after it has the same words, that much later."""
+    transcriber = Transcriber(tiny_bundle, rejection=None)
+    sound_N = noise(20.0).samples_N
+    silence_N = np.zeros(64 * RATE_HZ, np.float32)  # whole output frames
+    twice = transcriber.transcribe(Waveform(np.concatenate([silence_N, sound_N, silence_N, sound_N, silence_N])))
+    assert twice.duration_s == 3 * 64 + 2 * 20
+    middle_s = 64 + 20 + 32
+    first = [word for word in twice.words if word.start_s < middle_s]
+    second = [word for word in twice.words if word.start_s > middle_s]
+    assert len(first) > 5
+    assert [word.text for word in first] == [word.text for word in second]
+    for one, other in zip(first, second, strict=True):
+        assert 63 <= one.start_s <= 85
+        assert other.start_s - one.start_s == pytest.approx(84.0)
+
+
+def test_unsure_words_are_dropped_and_sure_ones_kept(tiny_bundle: Bundle) -> None:
+    waveform = noise(5.0)
+    everything = Transcriber(tiny_bundle, rejection=None).transcribe(waveform)
+    assert everything.words
+    kept = Transcriber(tiny_bundle, rejection=RejectionConfig(threshold=1.0)).transcribe(waveform)
+    assert kept.words == everything.words
+    none = Transcriber(tiny_bundle, rejection=RejectionConfig(threshold=0.0)).transcribe(waveform)
+    assert none == Transcript("", (), 5.0)
+
+
+def test_progress_goes_on_through_a_file_and_through_silence(transcriber: Transcriber) -> None:
+    for waveform in (noise(30.0), Waveform(np.zeros(30 * RATE_HZ, np.float32))):
+        shares: list[float] = []
+        transcriber.transcribe(wav_of(waveform), progress=shares.append)
+        assert len(shares) > 3
+        assert all(earlier < later for earlier, later in pairwise(shares))
+        assert 0 < shares[0] < 0.5
+        assert shares[-1] == 1.0

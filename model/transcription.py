@@ -1,0 +1,116 @@
+"""A transcript that grows with the log-probs: stretch after stretch is searched, and forgotten.
+
+Shape legend: S output frames, V vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.alignment import build_segments
+from model.decoder import DecodedUnit
+from model.rejection import RejectionConfig
+from model.stretches import LONGEST_STRETCH_FRAMES, plan_stretches
+from model.tokenizer import BLANK_ID, CharacterTokenizer
+from model.transcript import Segment, Transcript
+
+
+class Transcription:
+    """Turns log-probs that arrive in pieces into segments.
+
+    Remembered are the frames of one stretch and of the segment that is not over yet, and the segments themselves.
+
+    Args:
+        decode: log-probs (S, V) → units of the best path.
+        tokenizer: gives the units' text.
+        frame_s: seconds from one output frame to the next.
+        rejection: when words are taken to be heard where nobody speaks, and dropped; None keeps all.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Tensor], list[DecodedUnit]],
+        tokenizer: CharacterTokenizer,
+        frame_s: float,
+        rejection: RejectionConfig | None,
+    ) -> None:
+        self._decode = decode
+        self._tokenizer = tokenizer
+        self._frame_s = frame_s
+        self._rejection = rejection
+        self._kept_frames = round((rejection or RejectionConfig()).evidence_s / frame_s)
+        self._segments: list[Segment] = []
+        self._units: list[DecodedUnit] = []  # of the segment that is not over yet
+        self._first_frame = 0  # number of the first of the remembered frames
+        self._decoded = 0  # how many of them are searched
+        self._rows_SV = torch.zeros(0, tokenizer.vocabulary_size)
+
+    def feed(self, first_frame: int, log_probs_SV: Float[Tensor, "S V"]) -> None:
+        """Take the log-probs of the frames from `first_frame` on; what lies before them and was not fed is silence."""
+        if first_frame != self._first_frame + len(self._rows_SV):
+            self._close(float("inf"))
+            self._first_frame, self._rows_SV = first_frame, self._rows_SV[:0]
+        self._rows_SV = torch.cat([self._rows_SV, log_probs_SV])
+        while len(waiting_SV := self._rows_SV[self._decoded :]) > LONGEST_STRETCH_FRAMES:
+            _, cut = next(plan_stretches(waiting_SV[:, BLANK_ID]))
+            self._search(cut)
+            self._settle()
+
+    def finish(self, duration_s: float) -> Transcript:
+        """The audio is over.
+
+        Args:
+            duration_s: its length, seconds; no time is later.
+        """
+        self._close(duration_s)
+        segments = tuple(replace(segment, id=index) for index, segment in enumerate(self._segments))
+        return Transcript(" ".join(segment.text for segment in segments), segments, duration_s)
+
+    def _search(self, n_frames: int) -> None:
+        stretch_SV = self._rows_SV[self._decoded : self._decoded + n_frames]
+        begin = self._first_frame + self._decoded
+        for unit in self._decode(stretch_SV):
+            first_frame, last_frame = begin + unit.first_frame, begin + unit.last_frame
+            self._units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
+        self._decoded += n_frames
+
+    def _settle(self) -> None:
+        """Keep the segments that nothing can be added to, and forget their frames."""
+        segments = self._build(float("inf"))
+        self._keep(segments[:-1])
+        if not segments:
+            self._units, needed = [], self._decoded
+        else:
+            begins_s = segments[-1].start_s
+            self._units = [unit for unit in self._units if unit.first_frame * self._frame_s >= begins_s]
+            needed = self._units[0].first_frame - self._first_frame
+        forgotten = max(0, min(needed, self._decoded) - self._kept_frames)
+        self._rows_SV = self._rows_SV[forgotten:].clone()
+        self._first_frame += forgotten
+        self._decoded -= forgotten
+
+    def _close(self, duration_s: float) -> None:
+        """Nothing more comes for what is remembered."""
+        if len(self._rows_SV) > self._decoded:
+            self._search(len(self._rows_SV) - self._decoded)
+        self._keep(self._build(duration_s))
+        self._units, self._first_frame = [], self._first_frame + len(self._rows_SV)
+        self._rows_SV, self._decoded = self._rows_SV[:0], 0
+
+    def _build(self, duration_s: float) -> tuple[Segment, ...]:
+        return build_segments(
+            self._units,
+            self._rows_SV,
+            self._tokenizer,
+            frame_s=self._frame_s,
+            duration_s=duration_s,
+            rejection=self._rejection,
+            first_frame=self._first_frame,
+        )
+
+    def _keep(self, segments: tuple[Segment, ...]) -> None:
+        rejection = self._rejection
+        self._segments += [s for s in segments if not rejection or s.no_speech_prob <= rejection.threshold]
