@@ -42,12 +42,16 @@ class Utterance:
     duration_s: float = 0.0
 
 
-def read_corpus(source: str | os.PathLike[str], *, where: dict[str, str] | None = None) -> list[Utterance]:
+def read_corpus(
+    source: str | os.PathLike[str], *, where: dict[str, str] | None = None, transcribed: bool = True
+) -> list[Utterance]:
     """Utterances of a LibriSpeech tree (a directory), a TSV manifest or a JSON-lines manifest, in file order.
 
     Args:
         source: directory or manifest file.
         where: keep only the manifest's lines whose column has that value; for a tree, `{"subset": "dev-clean"}`.
+        transcribed: leave out what has no transcript. False is for noise and rooms: a TSV then needs only `path`, a
+            line of JSON only `audio_filepath`.
 
     Raises:
         CorpusError: nothing is there, a line cannot be read, or there is no transcript at all.
@@ -57,11 +61,13 @@ def read_corpus(source: str | os.PathLike[str], *, where: dict[str, str] | None 
         utterances = list(_read_librispeech(path, where or {}))
     elif path.is_file():
         reader = _read_json_lines if path.suffix in (".json", ".jsonl", ".ndjson") else _read_tsv
-        utterances = list(reader(path, where or {}))
+        utterances = list(reader(path, where or {}, transcribed))
     else:
         raise CorpusError(f"no corpus at {path}: neither a directory nor a manifest file")
     if not utterances:
         raise CorpusError(f"{path} has no utterances" + (f" with {where}" if where else ""))
+    if not transcribed:
+        return utterances
     with_text = [utterance for utterance in utterances if utterance.transcript.strip()]
     if not with_text:
         raise CorpusError(f"none of the {len(utterances)} utterances of {path} has a transcript")
@@ -156,14 +162,15 @@ def _read_librispeech(root: Path, where: dict[str, str]) -> Iterator[Utterance]:
                 )
 
 
-def _read_tsv(path: Path, where: dict[str, str]) -> Iterator[Utterance]:
+def _read_tsv(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[Utterance]:
     with path.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = {"path", "transcript", *where} - set(reader.fieldnames or ())
+        needed = {"path", "transcript"} if transcribed else {"path"}
+        missing = {*needed, *where} - set(reader.fieldnames or ())
         if missing:
             raise CorpusError(f"{path}: the header line lacks {sorted(missing)}; it has {reader.fieldnames}")
         for row in reader:
-            if row["path"] is None or row["transcript"] is None:
+            if any(row[column] is None for column in needed):
                 raise CorpusError(f"{path}, line {reader.line_num}: too few columns")
             if all(row[column] == value for column, value in where.items()):
                 duration_s = _number(row.get("duration_s") or "0", path, reader.line_num)
@@ -171,21 +178,22 @@ def _read_tsv(path: Path, where: dict[str, str]) -> Iterator[Utterance]:
                 yield Utterance(
                     row.get("id") or row["path"],
                     audio,
-                    row["transcript"],
+                    row.get("transcript") or "",
                     row.get("speaker") or "",
                     duration_s,
                 )
 
 
-def _read_json_lines(path: Path, where: dict[str, str]) -> Iterator[Utterance]:
+def _read_json_lines(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[Utterance]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-            audio, text = str(row["audio_filepath"]), str(row["text"])
+            audio, text = str(row["audio_filepath"]), str(row["text"] if transcribed else row.get("text", ""))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise CorpusError(f"{path}, line {number}: needs audio_filepath and text: {error!r}") from error
+            needed = "audio_filepath and text" if transcribed else "audio_filepath"
+            raise CorpusError(f"{path}, line {number}: needs {needed}: {error!r}") from error
         if all(str(row.get(column)) == value for column, value in where.items()):
             duration_s = _number(row.get("duration") or 0, path, number)
             yield Utterance(

@@ -87,6 +87,21 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path, name: str, cont
         read_corpus(tmp_path / name)
 
 
+def test_recordings_without_transcripts_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "m.tsv").write_text("path\tclass\nrain.wav\train\ndog.wav\tdog\n")
+    (tmp_path / "m.json").write_text('{"audio_filepath": "rain.wav"}\n{"audio_filepath": "dog.wav"}\n')
+    for name in ("m.tsv", "m.json"):
+        noises = read_corpus(tmp_path / name, transcribed=False)
+        assert [(u.path, u.transcript) for u in noises] == [(tmp_path / "rain.wav", ""), (tmp_path / "dog.wav", "")]
+        with pytest.raises(CorpusError):
+            read_corpus(tmp_path / name)
+    (only,) = read_corpus(tmp_path / "m.tsv", where={"class": "dog"}, transcribed=False)
+    assert only.id == "dog.wav"
+    (tmp_path / "none.tsv").write_text("file\nrain.wav\n")
+    with pytest.raises(CorpusError, match=r"lacks \['path'\]"):
+        read_corpus(tmp_path / "none.tsv", transcribed=False)
+
+
 def test_a_corpus_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="neither a directory nor a manifest"):
         read_corpus(tmp_path / "nothing")
