@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from features.audio import SAMPLE_RATE_HZ
+from training.codec import CODECS, MAX_KBPS, MIN_KBPS, Codec
 from training.errors import RecipeError
 
 
@@ -25,6 +27,16 @@ class AugmentConfig:
         spec_augment_from_epoch: first epoch (0, 1, …) with SpecAugment.
         freq_masks, freq_mask_bins: number of frequency masks, and the most bins each covers.
         time_masks, time_mask_share: number of time masks, and the largest share of the utterance each covers.
+        room_probability, rooms: how likely an utterance is heard in a room; a manifest of impulse responses.
+        noise_probability, noises, noise_snr_db: how likely noise is mixed in; a manifest of recordings; the range, in
+            -20..60 dB, that the signal-to-noise ratio over the whole utterance is drawn from.
+        low_pass_probability, low_pass_hz: how likely the highs are lost; the range, in 500..8000 Hz, that the cut-off
+            is drawn from.
+        codec_probability, codecs, codec_kbps: how likely an utterance is encoded and decoded again; by one of which
+            codecs (`mp3`, `opus`); the range, in 6..64 kbit/s, that the bit rate is drawn from.
+
+    Manifests are corpora whose transcripts do not matter (see `training.corpora.read_corpus`); relative paths are
+    relative to the working directory. What is done to an utterance is in `training.channel`.
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
@@ -34,6 +46,16 @@ class AugmentConfig:
     freq_mask_bins: int = 27
     time_masks: int = 5
     time_mask_share: float = 0.05
+    room_probability: float = 0.0
+    rooms: str = ""
+    noise_probability: float = 0.0
+    noises: str = ""
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    low_pass_probability: float = 0.0
+    low_pass_hz: tuple[float, float] = (2500.0, 7500.0)
+    codec_probability: float = 0.0
+    codecs: tuple[Codec, ...] = ("mp3", "opus")
+    codec_kbps: tuple[float, float] = (8.0, 32.0)
 
     def __post_init__(self) -> None:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
@@ -43,6 +65,26 @@ class AugmentConfig:
         for name in ("gain_db", "spec_augment_from_epoch", "freq_masks", "freq_mask_bins", "time_masks"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"augment.{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("room_probability", "noise_probability", "low_pass_probability", "codec_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"augment.{name} is {getattr(self, name)}; it must lie in 0..1")
+        for probability, manifest in (("room_probability", "rooms"), ("noise_probability", "noises")):
+            if getattr(self, probability) and not getattr(self, manifest):
+                raise RecipeError(
+                    f"augment.{probability} is {getattr(self, probability)}, but augment.{manifest} names no manifest"
+                )
+        if not self.codecs or not set(self.codecs) <= set(CODECS):
+            raise RecipeError(f"augment.codecs is {self.codecs!r}; it must be a list of {', '.join(CODECS)}")
+        self._check_range("noise_snr_db", -20, 60)
+        self._check_range("low_pass_hz", 500, SAMPLE_RATE_HZ / 2)
+        self._check_range("codec_kbps", MIN_KBPS, MAX_KBPS)
+
+    def _check_range(self, name: str, least: float, most: float) -> None:
+        match getattr(self, name):
+            case (int() | float() as start, int() | float() as end) if least <= start <= end <= most:
+                return
+            case value:
+                raise RecipeError(f"augment.{name} is {value}; it must be a list [from, to] within {least:g}..{most:g}")
 
 
 def change_speed(samples_N: np.ndarray, speed: float, sample_rate_hz: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From batch plans to tensors: decoded, speed-perturbed, padded audio with targets.
+"""From batch plans to tensors: decoded, disturbed, padded audio with targets.
 
 Shape legend: B batch, N samples, U units.
 """
@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from features.audio import SAMPLE_RATE_HZ, decode_audio
 from features.errors import AudioError
 from training.augment import change_speed
+from training.channel import Channel
 from training.corpora import Utterance
 from training.sampler import BatchPlan
 
@@ -32,7 +33,8 @@ class Batch:
         target_lengths_B: valid units of each row.
         ids: the utterances' ids.
         seeds: for the random augmentation of each row.
-        unreadable: `path: reason` of utterances that were planned but could not be read.
+        unreadable: `path: reason` of utterances that were planned but could not be read, and of noise and rooms that
+            were drawn for others and could not.
     """
 
     samples_BN: Tensor
@@ -56,6 +58,7 @@ class SpeechDataset(Dataset[Batch]):
         utterances: what the plans' indices refer to.
         targets: unit indices of each utterance.
         gain_db: largest random gain in dB, either way.
+        channel: room, noise, band and codec that an utterance passes before the gain; None for none of them.
         cache_dir: where decoded audio is kept as 16-bit samples (115 MB an hour), or None to decode every time.
     """
 
@@ -65,10 +68,11 @@ class SpeechDataset(Dataset[Batch]):
         targets: Sequence[Sequence[int]],
         *,
         gain_db: float = 0.0,
+        channel: Channel | None = None,
         cache_dir: Path | None = None,
     ) -> None:
         self._utterances, self._targets = utterances, targets
-        self._gain_db, self._cache_dir = gain_db, cache_dir
+        self._gain_db, self._channel, self._cache_dir = gain_db, channel, cache_dir
 
     def __getitem__(self, plan: BatchPlan) -> Batch:
         rows, kept, unreadable = [], [], []
@@ -80,7 +84,11 @@ class SpeechDataset(Dataset[Batch]):
             except (AudioError, OSError) as error:
                 unreadable.append(f"{self._utterances[item].path}: {error}")
                 continue
-            rows.append(change_speed(samples_N, speed, SAMPLE_RATE_HZ) * np.float32(gain))
+            samples_N = change_speed(samples_N, speed, SAMPLE_RATE_HZ)
+            if self._channel:
+                samples_N, missed = self._channel(samples_N, (plan.seed, item), self._samples)
+                unreadable.extend(missed)
+            rows.append(samples_N * np.float32(gain))
             kept.append(item)
         samples_BN = torch.zeros(len(rows), max(map(len, rows), default=0))
         targets_BU = torch.zeros(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.augment import AugmentConfig, change_speed, spec_augment
@@ -19,6 +19,7 @@ def test_speed_changes_length_and_pitch_alike(speed: float) -> None:
 
 
 @given(st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(0, 60), min_size=1, max_size=4))
+@settings(deadline=None)
 def test_spec_augment_only_ever_zeroes_whole_bins_or_frames_within_bounds(
     time_masks: int, freq_masks: int, lengths: list[int]
 ) -> None:
@@ -52,7 +53,30 @@ def test_masks_do_mask() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"speeds": ()}, {"speeds": (3.0,)}, {"time_mask_share": 1.5}, {"gain_db": -1.0}, {"freq_masks": -1}]
+    "options",
+    [
+        {"speeds": ()},
+        {"speeds": (3.0,)},
+        {"time_mask_share": 1.5},
+        {"gain_db": -1.0},
+        {"freq_masks": -1},
+        {"room_probability": 1.1, "rooms": "rooms.tsv"},
+        {"room_probability": 0.1},
+        {"noise_probability": -0.1},
+        {"noise_probability": 0.1},
+        {"noise_snr_db": (20.0, 5.0)},
+        {"noise_snr_db": (-30.0, 5.0)},
+        {"low_pass_probability": float("nan")},
+        {"low_pass_hz": (3000.0,)},
+        {"low_pass_hz": 3000.0},
+        {"low_pass_hz": ("3", "4")},
+        {"low_pass_hz": (3000.0, 9000.0)},
+        {"codec_probability": 2.0},
+        {"codecs": ()},
+        {"codecs": ("mp3", "speex")},
+        {"codecs": "mp3"},
+        {"codec_kbps": (1.0, 32.0)},
+    ],
 )
 def test_options_outside_their_range_are_named(options: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match=next(iter(options))):
