@@ -10,13 +10,14 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from weakref import WeakKeyDictionary
 
 import torch
 
 from features.audio import Waveform
 from model.batching import BatchingRuntime
 from model.errors import OptionError
-from model.runtime import make_runtime
+from model.runtime import Runtime, make_runtime
 from model.transcriber import Transcriber
 from model.transcript import Transcript
 
@@ -45,8 +46,7 @@ def transcribe_many(
     if n_threads < 1:
         raise OptionError(f"{n_threads} threads were asked for; 1 is the least")
     batched = copy.copy(transcriber)
-    runtime = make_runtime(transcriber.bundle.acoustic_model, transcriber.runtime.name, threads=1)
-    batched.runtime = BatchingRuntime(runtime, most_rows=BATCH_ROWS, at_once=n_threads)
+    batched.runtime = BatchingRuntime(_on_one_thread(transcriber), most_rows=BATCH_ROWS, at_once=n_threads)
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # what the pool's threads begin with
     on_their_way: deque[Future[Transcript | Exception]] = deque()
@@ -62,6 +62,18 @@ def transcribe_many(
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
+
+
+_one_thread: WeakKeyDictionary[Runtime, Runtime] = WeakKeyDictionary()
+
+
+def _on_one_thread(transcriber: Transcriber) -> Runtime:
+    """The transcriber's runtime with one processor thread a call; made once, because quantising takes a second."""
+    runtime = _one_thread.get(transcriber.runtime)
+    if runtime is None:
+        runtime = make_runtime(transcriber.bundle.acoustic_model, transcriber.runtime.name, threads=1)
+        _one_thread[transcriber.runtime] = runtime
+    return runtime
 
 
 def _attempt(transcriber: Transcriber, audio: Audio) -> Transcript | Exception:

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -165,3 +167,28 @@ def test_help_names_the_commands() -> None:
     assert result.exit_code == 0
     assert "serve" in result.stdout
     assert "transcribe" in result.stdout
+
+
+def test_export_writes_what_onnx_runtime_reads(bundle: Path, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    sizes = []
+    for options in ([], ["--int8"]):
+        path = tmp_path / "model.onnx"
+        result = CliRunner().invoke(cli.app, ["export", str(path), "--bundle", str(bundle), *options])
+        assert result.exit_code == 0, result.output
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        inputs = {"features": np.zeros((3, 20, 80), np.float32), "lengths": np.array([20, 5, 1])}
+        log_probs_BSV, lengths_B = session.run(["log_probs", "output_lengths"], inputs)
+        assert log_probs_BSV.shape == (3, 5, tiny_bundle.tokenizer.vocabulary_size)
+        assert lengths_B.tolist() == [5, 2, 1]
+        sizes.append(path.stat().st_size)
+    assert sizes[1] < sizes[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_export_says_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "model.pt"), "--bundle", str(bundle)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "model.pt does not end in .onnx" in result.stderr
+    result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "no" / "model.onnx"), "--bundle", str(bundle)])
+    assert result.exit_code == 1
+    assert "No such file" in result.stderr

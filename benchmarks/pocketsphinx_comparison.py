@@ -1,0 +1,93 @@
+"""Cepstra beside PocketSphinx: word error rate and speed on the same clips, on the same processor cores, in one run.
+
+PocketSphinx (`pip install pocketsphinx`, with the English models that come along) gets the samples already decoded;
+Cepstra gets the files' bytes. Each uses all the cores: PocketSphinx one process a core, because a decoder of it runs on
+one; Cepstra one process with a thread a core.
+
+usage: python -m benchmarks.pocketsphinx_comparison [--manifest FILE] [--limit N] [--bundle DIR] [--runtime NAME]
+                                                    [--threads N]
+"""
+
+import argparse
+import multiprocessing
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from features.audio import decode_audio
+from model.bulk import transcribe_many
+from model.runtime_names import RUNTIMES
+from model.shipped import SHIPPED_BUNDLE
+from model.transcriber import Transcriber
+from model.transcript import Transcript
+from training.corpora import normalize_transcript, read_corpus
+from training.metrics import word_errors
+
+ROOT = Path(__file__).resolve().parent.parent
+_decoder: Any = None  # of a PocketSphinx process
+
+
+def main() -> None:
+    """Measure and print a line each, and how many times faster."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, default=ROOT / "tests" / "clips" / "clips.tsv")
+    parser.add_argument("--limit", type=int, default=40, help="utterances, spread evenly")
+    parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE)
+    parser.add_argument("--runtime", choices=("auto", *RUNTIMES), default="auto")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="processor cores of each")
+    arguments = parser.parse_args()
+
+    utterances = read_corpus(arguments.manifest)
+    utterances = utterances[:: max(1, len(utterances) // arguments.limit)][: arguments.limit]
+    references = [normalize_transcript(utterance.transcript) for utterance in utterances]
+    files = [utterance.path.read_bytes() for utterance in utterances]
+    waveforms = [decode_audio(content) for content in files]
+    audio_s = sum(waveform.duration_s for waveform in waveforms)
+    print(f"{len(files)} clips, {audio_s:.0f} s of audio, {arguments.threads} cores")
+
+    samples = [(waveform.samples_N * 32767).clip(-32768, 32767).astype(np.int16).tobytes() for waveform in waveforms]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(arguments.threads, initializer=_load_pocketsphinx) as pool:
+        pool.map(_hear, samples[: arguments.threads], chunksize=1)  # every process has its model now
+        began = time.perf_counter()
+        theirs = pool.map(_hear, samples, chunksize=1)
+        theirs_s = time.perf_counter() - began
+    show(f"PocketSphinx {version('pocketsphinx')}", references, theirs, theirs_s, audio_s)
+
+    transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads, runtime=arguments.runtime)
+    list(transcribe_many(transcriber, files[:8]))
+    began = time.perf_counter()
+    results = list(transcribe_many(transcriber, files))
+    ours_s = time.perf_counter() - began
+    ours = [result.text if isinstance(result, Transcript) else "" for result in results]
+    show(f"{transcriber.name}, {transcriber.runtime.name}", references, ours, ours_s, audio_s)
+    print(f"{theirs_s / ours_s:.0f} times faster")
+
+
+def show(name: str, references: list[str], hypotheses: list[str], took_s: float, audio_s: float) -> None:
+    """One line of the comparison."""
+    rate = word_errors(references, [normalize_transcript(text) for text in hypotheses]).rate
+    print(f"{name:28} WER {rate:7.2%} {took_s:8.2f} s {audio_s / took_s:7.1f} × real time")
+
+
+def _load_pocketsphinx() -> None:
+    global _decoder
+    from pocketsphinx import Decoder
+
+    _decoder = Decoder(samprate=16000, loglevel="FATAL")
+
+
+def _hear(samples: bytes) -> str:
+    _decoder.start_utt()
+    _decoder.process_raw(samples, full_utt=True)
+    _decoder.end_utt()
+    hypothesis = _decoder.hyp()
+    return hypothesis.hypstr if hypothesis else ""
+
+
+if __name__ == "__main__":
+    main()
