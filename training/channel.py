@@ -149,7 +149,7 @@ def _power(samples: np.ndarray) -> float:
 
 
 def _convolve(samples_N: np.ndarray, kernel_K: np.ndarray) -> np.ndarray:
-    """The first N samples of the convolution, by overlap-add: FFTs that fit the cache are several times as fast."""
+    """The first N samples of the convolution, by overlap-add, whose short FFTs fit the cache."""
     size = max(4096, 2 << len(kernel_K).bit_length())
     hop = size - len(kernel_K) + 1  # more than half of `size`, so that a block reaches into the next one only
     blocks = torch.from_numpy(np.pad(samples_N, (0, -len(samples_N) % hop))).view(-1, hop)
