@@ -33,6 +33,7 @@ from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.errors import BundleError, BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
 from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel, dump, parse
+from model.rejection import RejectionConfig
 from model.tokenizer import CharacterTokenizer
 
 FORMAT_VERSION = 1
@@ -68,6 +69,7 @@ class Bundle:
         language_model: what leads the beam search; None for greedy decoding.
         neural_lm: what puts the search's N-best list in order; None leaves it as it is.
         rescoring: how the neural model does that.
+        rejection: how speech is told from other sounds in this model's log-probs; None where that is not known.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Bundle:
     language_model: LanguageModel | None = None
     neural_lm: NeuralLanguageModel | None = None
     rescoring: RescoringConfig = field(default_factory=RescoringConfig)
+    rejection: RejectionConfig | None = None
 
     def __post_init__(self) -> None:
         if self.neural_lm is not None and self.language_model is None:
@@ -123,6 +126,7 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         "acoustic_model": asdict(bundle.acoustic_model.config),
         "language_model": asdict(bundle.language_model.search) if bundle.language_model else None,
         "neural_lm": asdict(bundle.rescoring) if bundle.neural_lm else None,
+        "rejection": asdict(bundle.rejection) if bundle.rejection else None,
         "training": bundle.training,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
@@ -187,6 +191,7 @@ def _load(directory: Path) -> Bundle:
             language_model,
             neural_lm,
             rescoring,
+            RejectionConfig(**config["rejection"]) if config.get("rejection") else None,
         )
     except BundleError:
         raise

@@ -36,7 +36,6 @@ from model.transcription import Transcription
 from model.windows import CutWindow, WindowCutter
 
 DETECTION = SpeechDetectionConfig()
-REJECTION = RejectionConfig()
 SILENCE_LOGPROB = -30.0  # of every letter where the network is not asked
 WAVEFORM_BLOCK_S = 10  # of samples that are decoded already, taken at a time
 
@@ -52,7 +51,7 @@ class Transcriber:
         greedy: decode without the bundle's language model; a bundle that has none is decoded greedily anyway.
         runtime: what computes the bundle's acoustic model; None for torch in float32.
         detection: what of the audio the network is to hear; None for all of it.
-        rejection: which words are dropped because nobody speaks; None for none.
+        rejection: which words are dropped because nobody speaks; None for what the bundle says, which may be none.
 
     Attributes:
         bundle, chunking, runtime, detection, rejection: as given.
@@ -67,7 +66,7 @@ class Transcriber:
         greedy: bool = False,
         runtime: Runtime | None = None,
         detection: SpeechDetectionConfig | None = DETECTION,
-        rejection: RejectionConfig | None = REJECTION,
+        rejection: RejectionConfig | None = None,
     ) -> None:
         self.bundle = bundle
         self.runtime: Runtime = runtime or TorchRuntime(bundle.acoustic_model)
@@ -85,7 +84,7 @@ class Transcriber:
         self.chunking = chunking or ChunkingConfig()
         self._rate_hz = bundle.front_end.config.sample_rate_hz
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
-        self.rejection = rejection
+        self.rejection = rejection or bundle.rejection
         self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
 
     @classmethod
@@ -166,7 +165,8 @@ class Transcriber:
     ) -> list[NBest]:
         """Audio → the n best word sequences of every stretch of at most 30 s, in order of time.
 
-        The first of each list are the words that `transcribe` gives.
+        The first of each list are the words that `transcribe` gives, with two differences: nothing is dropped for being
+        no speech (`rejection`), and a stretch goes on over pauses that `transcribe` ends one at (`detection`).
 
         Args:
             audio: as in `transcribe`.

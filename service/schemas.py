@@ -104,13 +104,14 @@ def _unbracketed(fields: dict[str, list[str]]) -> dict[str, Any]:
         given = [value for value in sent if value.strip()]
         nested = re.fullmatch(r"chunking_strategy\[(\w+)\]", sent_name)
         name = sent_name.removesuffix("[]")
+        strategy = values.get("chunking_strategy")  # as a whole, or one key at a time, but not both
         if not given:
             continue
         if name in LISTS:
             values[name] = values.get(name, []) + given
-        elif len(given) > 1:
+        elif len(given) > 1 or (nested and isinstance(strategy, str)) or (name == "chunking_strategy" and strategy):
             raise InvalidRequestError(
-                f"The parameter '{_shown(name)}' is given {len(given)} times.", param=_shown(name)
+                f"The parameter '{_shown(name)}' is given {max(2, len(given))} times.", param=_shown(name)
             )
         elif nested:
             values.setdefault("chunking_strategy", {})[nested[1]] = given[0]

@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import soundfile
 from typer.testing import CliRunner, Result
 
 import cli
+from features.audio import decode_audio
 from model.checkpoint import Bundle, save_bundle
 from model.transcriber import Transcriber
 from service.formats import to_json, to_verbose_json
 from tests.model.conftest import make_bundle, tiny_bundle
 from tests.service.caption_readers import read_srt, read_vtt
-from tests.service.fakes import wav
 
 __all__ = ["make_bundle", "tiny_bundle"]  # fixtures of the model's tests, used here too
 
@@ -46,18 +47,21 @@ def run(bundle: Path) -> Run:
     return transcribe
 
 
+def speech(path: Path, name: str) -> Path:
+    """A synthetic clip as WAV; the network is not asked about what cannot be speech."""
+    waveform = decode_audio(ROOT / "tests" / "clips" / f"{name}.flac")
+    soundfile.write(path, waveform.samples_N, waveform.sample_rate_hz)
+    return path
+
+
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.wav"
-    path.write_bytes(wav(3.0))
-    return path
+    return speech(tmp_path / "clip.wav", "train")
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    path = tmp_path / "other [1].wav"
-    path.write_bytes(wav(2.0, amplitude=0.1))
-    return path
+    return speech(tmp_path / "other [1].wav", "cups")
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ class DataConfig:
         dev_utterances: how many of its utterances, evenly spread.
         max_utterance_s: longer training utterances are left out, by name.
         max_batch_s: seconds of audio in a batch, padding included.
-        shortest_first: the first pass goes from short utterances to long ones; off where a warm start needs no such help.
+        shortest_first: the first pass goes from short utterances to long ones; a warm start needs no such help.
         cache: keep decoded audio under the run's folder (115 MB an hour).
         workers: processes that load audio.
     """

@@ -33,6 +33,13 @@ def test_any_form(fields: dict[str, list[str]]) -> None:
         parse_options({"model": ["default"], **fields})
 
 
+@pytest.mark.parametrize("first", ["chunking_strategy", "chunking_strategy[type]"])
+def test_a_strategy_is_sent_as_a_whole_or_in_parts_but_not_both(first: str) -> None:
+    fields = {"model": ["default"], first: ["auto"], "chunking_strategy": ["auto"], "chunking_strategy[type]": ["auto"]}
+    with pytest.raises(InvalidRequestError, match="given 2 times"):
+        parse_options(fields)
+
+
 @given(FIELDS)
 def test_any_error_can_be_sent(fields: dict[str, list[str]]) -> None:
     try:
