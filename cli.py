@@ -7,7 +7,8 @@ import typer
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
-from training.commands import data_app, evaluate, lm_app, train
+from training.commands import data_app, evaluate, train
+from training.neural_commands import lm_app
 
 app = typer.Typer(
     name="cepstra",

@@ -126,7 +126,8 @@ class NeuralLanguageModel(nn.Module):
         hidden_BUD, _ = self.lstm(self.dropout(self._embed(before_BU)))
         scored_BU = torch.arange(targets_BU.shape[1], device=lengths_B.device) < lengths_B.unsqueeze(1)
         hidden_ND = self.dropout(hidden_BUD[scored_BU].float())
-        scores_N: Tensor = self.softmax(hidden_ND, targets_BU[scored_BU]).output
+        with torch.autocast(hidden_ND.device.type, enabled=False):  # under which torch's adaptive softmax fails
+            scores_N: Tensor = self.softmax(hidden_ND, targets_BU[scored_BU]).output
         return scores_N
 
     def word_log10probs(self, sentences: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:

@@ -45,6 +45,11 @@ def bundle(make_bundle: BundleMaker, neural_lm: NeuralLanguageModel, tmp_path: P
     return replace(undecided, language_model=model, neural_lm=neural_lm, rescoring=RescoringConfig(0.6, 40))
 
 
+def listening(bundle: Bundle, *, greedy: bool = False) -> Transcriber:
+    """A transcriber that takes noise for speech."""
+    return Transcriber(bundle, greedy=greedy, detection=None, rejection=None)
+
+
 @pytest.fixture
 def search(bundle: Bundle) -> BeamSearch:
     assert bundle.language_model is not None
@@ -80,7 +85,7 @@ def test_the_order_is_that_of_the_formula(search: BeamSearch, neural_lm: NeuralL
 def test_a_weight_of_0_leaves_everything_as_the_search_found_it(
     search: BeamSearch, neural_lm: NeuralLanguageModel, bundle: Bundle, noise: Waveform
 ) -> None:
-    log_probs_SV = Transcriber(bundle).log_probs(noise)
+    log_probs_SV = listening(bundle).log_probs(noise)
     rescorer = Rescorer(search, neural_lm, RescoringConfig(0.0, 40))
     assert rescorer.n_best(log_probs_SV, 7) == search.n_best(log_probs_SV, 7)
     assert rescorer.decode(log_probs_SV) == search.decode(log_probs_SV)
@@ -98,15 +103,15 @@ def test_words_that_a_model_holds_for_impossible_have_scores(search: BeamSearch)
 def test_the_transcriber_rescores_where_the_bundle_can(
     bundle: Bundle, search: BeamSearch, neural_lm: NeuralLanguageModel, noise: Waveform
 ) -> None:
-    transcriber, plain = Transcriber(bundle), Transcriber(replace(bundle, neural_lm=None))
+    transcriber, plain = listening(bundle), listening(replace(bundle, neural_lm=None))
     (stretch,) = Rescorer(search, neural_lm, bundle.rescoring).n_best(transcriber.log_probs(noise), 5)
     assert transcriber.transcribe(noise).text == stretch.hypotheses[0].text
     assert transcriber.transcribe(noise).text != plain.transcribe(noise).text
     assert transcriber.n_best(noise, 5) == [stretch]
     unheard = replace(bundle, rescoring=RescoringConfig(0.0))
-    assert Transcriber(unheard).transcribe(noise) == plain.transcribe(noise)
-    greedy = Transcriber(bundle, greedy=True).transcribe(noise)
-    assert greedy == Transcriber(replace(bundle, neural_lm=None), greedy=True).transcribe(noise)
+    assert listening(unheard).transcribe(noise) == plain.transcribe(noise)
+    greedy = listening(bundle, greedy=True).transcribe(noise)
+    assert greedy == listening(replace(bundle, neural_lm=None), greedy=True).transcribe(noise)
 
 
 def test_a_neural_model_travels_with_its_bundle(bundle: Bundle, noise: Waveform, tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def test_a_neural_model_travels_with_its_bundle(bundle: Bundle, noise: Waveform,
     assert loaded.neural_lm is not None
     assert loaded.neural_lm.words == tuple(LETTERS[:20])
     assert loaded.rescoring == RescoringConfig(0.6, 40)
-    assert Transcriber(loaded).transcribe(noise).text == Transcriber(bundle).transcribe(noise).text
+    assert listening(loaded).transcribe(noise).text == listening(bundle).transcribe(noise).text
 
 
 def test_bundles_without_one_are_read_as_before(bundle: Bundle, tmp_path: Path) -> None:
