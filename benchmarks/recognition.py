@@ -64,7 +64,7 @@ def main() -> None:
     for label, model in (("greedy", greedy), ("search", transcriber)):
         list(transcribe_many(model, files[:8]))  # memory is mapped and kernels are chosen in the first calls
         for way, run in (("one by one", one_by_one), ("many at once", many_at_once)):
-            transcripts, took_s = timed(lambda run=run, model=model: run(model, files))  # type: ignore[misc]
+            transcripts, took_s = timed(lambda run=run, model=model: run(model, files))  # type: ignore[misc]  # mypy has no type for it
             audio_s = sum(transcript.duration_s for transcript in transcripts)
             rate = word_errors(references, [transcript.text for transcript in transcripts]).rate
             speed = f"{took_s:7.2f} s {audio_s / took_s:7.0f} × real time"
@@ -87,7 +87,7 @@ def print_network(model: AcousticModel) -> None:
         for n_rows in BATCHES:
             features_BTF = torch.randn(n_rows, ROW_FRAMES, model.config.n_features)
             lengths_B = torch.full((n_rows,), ROW_FRAMES)
-            took_s = fastest(lambda f=features_BTF, n=lengths_B, r=runtime: r(f, n), calls=3)  # type: ignore[misc]
+            took_s = fastest(lambda f=features_BTF, n=lengths_B, r=runtime: r(f, n), calls=3)  # type: ignore[misc]  # mypy has no type for it
             speed = n_rows * ROW_FRAMES / FRAMES_A_SECOND / took_s
             share = speed * work / peaks[NUMBER_TYPE[name]]
             print(
@@ -114,7 +114,7 @@ def one_by_one(transcriber: Transcriber, files: list[bytes]) -> list[Transcript]
 def many_at_once(transcriber: Transcriber, files: list[bytes]) -> list[Transcript]:
     """As `model.bulk` does; a file that fails ends the measurement."""
     results = list(transcribe_many(transcriber, files))
-    return [result for result in results if isinstance(result, Transcript) or raised(result)]  # type: ignore[misc]
+    return [result for result in results if isinstance(result, Transcript) or raised(result)]  # type: ignore[misc]  # mypy has no type for it
 
 
 def raised(error: Exception) -> bool:

@@ -140,8 +140,9 @@ def normalize_transcript(text: str) -> str:
 
     Digits and symbols stay as they are: how they are spoken is not known here, and the tokenizer names them.
     """
+    text = unicodedata.normalize("NFKD", text.translate(_APOSTROPHES))
+    text = "".join(c for c in text if not unicodedata.combining(c))
     text = text.translate(_APOSTROPHES).translate(_SPACES).translate(_DROPPED)
-    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     words = (word.strip("'") if word.strip("'") else "" for word in text.lower().split())
     return " ".join(word for word in words if word)
 

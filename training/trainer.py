@@ -28,6 +28,7 @@ from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
 from model.tokenizer import CharacterTokenizer
+from training.channel import Channel
 from training.corpora import reject
 from training.dataset import Batch, SpeechDataset
 from training.errors import DivergedError, RecipeError
@@ -158,7 +159,9 @@ def train(
             yield from (plan.shard(fabric.global_rank, fabric.world_size) for plan in plans_of(epoch)[batch:])
             epoch, batch = epoch + 1, 0
 
-    dataset = SpeechDataset(utterances, targets, gain_db=recipe.augment.gain_db, cache_dir=cache_dir)
+    dataset = SpeechDataset(
+        utterances, targets, gain_db=recipe.augment.gain_db, channel=Channel(recipe.augment), cache_dir=cache_dir
+    )
     batches = _load(fabric, dataset, rest(position.epoch, position.batch), recipe.data.workers)
     last_saved = clock = time.monotonic()
     while position.epoch < recipe.optimizer.epochs:
