@@ -5,7 +5,7 @@ TrainingError
 ├── RecipeError             a recipe that cannot be read, or an option outside its range
 ├── DownloadError           a corpus cannot be fetched, is corrupt, or does not fit on the disk
 ├── ReportError             a run's history that cannot be read, or a report asked for with options out of range
-├── DivergedError           the loss is NaN or infinite; names the batch
+├── DivergedError           the loss is NaN, infinite or explodes; names the batch
 ├── DiscountError           n-gram counts that give modified Kneser-Ney no discounts
 └── StorageError            a checkpoint or language model could not be written; the one before it is kept
 """
@@ -34,7 +34,7 @@ class ReportError(TrainingError):
 
 
 class DivergedError(TrainingError):
-    """The loss is NaN or infinite; the message names the batch and the checkpoint to resume from."""
+    """The loss is NaN, infinite or explodes; the message names the batch and the checkpoint to resume from."""
 
 
 class DiscountError(TrainingError):
