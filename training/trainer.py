@@ -9,7 +9,6 @@ run, or is stored in the checkpoint, so that a run killed at any moment goes on 
 
 import math
 import os
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -29,6 +28,7 @@ from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
 from model.tokenizer import CharacterTokenizer
 from training.channel import Channel
+from training.commit import git_commit
 from training.corpora import reject
 from training.dataset import Batch, SpeechDataset
 from training.errors import DivergedError, RecipeError
@@ -134,7 +134,7 @@ def train(
             "passes": position.epoch,
             "steps": position.step,
             "wall_s": round(position.seconds),
-            "commit": _git_commit(),
+            "commit": git_commit(),
             "torch": torch.__version__,
             **result,
         }
@@ -335,11 +335,3 @@ def _warm_start(
         raise RecipeError(
             f"{path} has acoustic model {bundle.acoustic_model.config}; the recipe has {acoustic_model.config}"
         ) from error
-
-
-def _git_commit() -> str:
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -110,9 +111,11 @@ def test_who_reads_while_bundles_are_replaced_gets_one_of_them_whole(
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen = set()
+    seen: set[str] = set()
+    reads, give_up_s = 0, time.monotonic() + 60
     try:
-        for _ in range(60):
+        while (reads < 60 or len(seen) < 2) and time.monotonic() < give_up_s:
+            reads += 1
             try:
                 loaded = load_bundle(path)
             except BundleNotFoundError:
