@@ -15,14 +15,16 @@ COPY . /checkout
 RUN chmod -R a+rX /checkout
 
 FROM python:3.11-slim-bookworm
-RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin cepstra
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin cepstra \
+ && install -d -m 700 -o cepstra -g cepstra /state
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY --from=build /checkout .
-# Nothing is written but to /tmp, so the root may be mounted read-only.
+# Nothing is written but to /tmp and /state, so the root may be mounted read-only.
 ENV PATH=/app/.venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # Inside a container 127.0.0.1 is the container's own; who may reach the port is decided where it is published.
-ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000
+ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000 CEPSTRA_STATE_DIR=/state
+VOLUME /state
 USER cepstra
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -7,6 +7,7 @@ import typer
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from service.state import STATE_DIR
 from training.commands import data_app, evaluate, train
 from training.neural_commands import lm_app
 
@@ -39,6 +40,14 @@ def serve(
             "BUNDLE", "Directory of the model bundle that is served.", show_default="bundles/cepstra-base beside cli.py"
         ),
     ] = SHIPPED_BUNDLE,
+    state_dir: Annotated[
+        Path,
+        _option(
+            "STATE_DIR",
+            "Directory of everything that outlives the process: keys, jobs.",
+            show_default="~/.local/state/cepstra",
+        ),
+    ] = STATE_DIR,
     host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, _option("PORT", "TCP port to listen on; 0 takes any free one.")] = 8000,
     max_upload_bytes: Annotated[int, _option("MAX_UPLOAD_BYTES", "Largest audio file accepted, in bytes.")] = 256

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from service.state import STATE_DIR
 
 MIB = 1024 * 1024
 
@@ -21,6 +22,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CEPSTRA_", extra="ignore", frozen=True)
 
     bundle: Path = Field(default=SHIPPED_BUNDLE, description="Directory of the model bundle that is served.")
+    state_dir: Path = Field(
+        default=STATE_DIR, description="Directory of everything that outlives the process: keys, jobs."
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
     max_upload_bytes: int = Field(default=256 * MIB, ge=1, description="Largest audio file accepted, in bytes.")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,14 @@ class SpokenClip:
 def one_torch_thread() -> None:
     """Models as small as the tests' lose more time to starting threads than they gain: sevenfold on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees the keys and jobs of whoever runs it, nor leaves some there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CEPSTRA_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import pytest
 import cli
 from model.shipped import SHIPPED_BUNDLE
 from service.settings import Settings
+from service.state import STATE_DIR
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -56,4 +57,7 @@ def shown(name: str, default: object) -> str:
     if name == "bundle":
         assert default == SHIPPED_BUNDLE
         return "`bundles/cepstra-base` beside `cli.py`"
+    if name == "state_dir":
+        assert default == STATE_DIR
+        return "`~/.local/state/cepstra`"
     return "unset" if default is None else f"`{default}`"
