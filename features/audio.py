@@ -20,20 +20,17 @@ import numpy as np
 import soundfile
 import soxr
 
-from features.containers import Kind, inspect_container
+from features.containers import Container, Kind, inspect_container
 from features.errors import (
     AudioParameterError,
-    AudioTooLongError,
     CorruptAudioError,
     EmptyAudioError,
     NonFiniteAudioError,
     UnsupportedAudioError,
 )
+from features.limits import AudioLimits, AudioMeter
 
 SAMPLE_RATE_HZ = 16_000  # of every Waveform that is decoded here
-MIN_INPUT_RATE_HZ = 8_000
-MAX_INPUT_RATE_HZ = 192_000
-MAX_INPUT_CHANNELS = 8
 BLOCK_FRAMES = 65_536  # decoded at a time by soundfile: 2 MiB for 8 channels
 
 # FFmpeg knows several hundred formats, playlists that open other files among them. It is told which one to use, never
@@ -57,6 +54,10 @@ AV_OPTIONS = {
     "advanced_editlist": "0",
 }
 
+# FFmpeg reads the length of these in the file; that of bare frames it only guesses from the size.
+KINDS_THAT_TELL_FFMPEG = ("ogg", "webm", "mp4")
+
+NO_LIMITS = AudioLimits()
 LIBSNDFILE_FRAMES_UNKNOWN = 2**63 - 1  # SF_COUNT_MAX
 
 
@@ -92,7 +93,11 @@ class Waveform:
         return len(self.samples_N) / self.sample_rate_hz
 
 
-def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: float | None = None) -> Waveform:
+# What a file is read from: its bytes, a path to it, or a file descriptor, as `open` takes it (closed at the end).
+Source = bytes | str | os.PathLike[str] | int
+
+
+def decode_audio(source: Source, *, max_duration_s: float | None = None) -> Waveform:
     """Decode an audio file to mono (the mean of its channels) float32 at 16 kHz.
 
     Reads wav (8, 16, 24, 32-bit, float, µ-law, A-law), flac, mp3, ogg (vorbis, opus, flac), webm and mp4/m4a (their
@@ -101,7 +106,7 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
     opus, vorbis, the start of m4a); bare aac keeps its 1024 samples of delay.
 
     Args:
-        source: the bytes of the file, or a path to it.
+        source: the file.
         max_duration_s: refuse audio that is longer; None for no limit. Checked while decoding, block by block, and
             before it where a header already tells the length.
 
@@ -114,26 +119,32 @@ def decode_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: floa
         AudioTooLongError: longer than `max_duration_s`.
         OSError: a path that cannot be opened or read, as `open` raises it (FileNotFoundError and so on).
     """
-    with open_audio(source, max_duration_s=max_duration_s) as blocks:
+    with open_audio(source, AudioLimits(max_duration_s=max_duration_s)) as blocks:
         return Waveform(np.concatenate(list(blocks)))
 
 
 class AudioBlocks:
-    """An audio file while it is decoded: iterate for its samples, mono float32 at 16 kHz, a block at a time.
+    """An `AudioStream` (`features.audio_stream`) that is decoded as it is iterated over.
 
     The blocks one after another are what `decode_audio` gives, so that audio of any length takes the memory of one
-    block. An error in the middle of the file is raised in the middle of the iteration.
+    block.
     """
 
-    def __init__(self, file: BinaryIO, blocks: Iterator[np.ndarray], kind: Kind) -> None:
+    def __init__(self, file: BinaryIO, blocks: Iterator[np.ndarray], kind: Kind, meter: AudioMeter) -> None:
         self._file = file
         self._size = max(1, file.seek(0, os.SEEK_END))
         self._blocks = blocks
         self._kind = kind
+        self._meter = meter
+
+    @property
+    def duration_s(self) -> float | None:
+        """As in `AudioStream`."""
+        return self._meter.claimed_s
 
     @property
     def share_read(self) -> float:
-        """How much of the file's bytes the decoder has passed, 0..1: tells the length before the end is reached."""
+        """As in `AudioStream`."""
         return min(1.0, self._file.tell() / self._size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -153,14 +164,17 @@ class AudioBlocks:
 
 
 @contextmanager
-def open_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: float | None = None) -> Iterator[AudioBlocks]:
+def open_audio(source: Source, limits: AudioLimits = NO_LIMITS) -> Iterator[AudioBlocks]:
     """Decode an audio file piece by piece, `with` the file open: `for block_N in blocks`.
 
-    Arguments and errors are those of `decode_audio`. What is wrong with the file as a whole is raised at once, what is
-    wrong inside when the iteration gets there.
+    Args:
+        source: the file.
+        limits: what is refused; enforced while decoding, and before it where the file itself tells.
+
+    Raises:
+        AudioTooLargeError: more decoded bytes than `limits` allow. All other errors are those of `decode_audio`: what
+            is wrong with the file as a whole at once, what is wrong inside when the iteration gets there.
     """
-    if max_duration_s is not None and not max_duration_s > 0:
-        raise AudioParameterError(f"max_duration_s is {max_duration_s}; it has to be positive, or None for no limit")
     with ExitStack() as stack:
         if isinstance(source, bytes):
             file: BinaryIO = io.BytesIO(source)
@@ -168,12 +182,14 @@ def open_audio(source: bytes | str | os.PathLike[str], *, max_duration_s: float 
             file = stack.enter_context(_Nameless(io.FileIO(source)))
             if not file.seekable():  # a pipe
                 file = io.BytesIO(file.read())
-        container = inspect_container(file)
+        container, meter = inspect_container(file), AudioMeter(limits)
+        if container.duration_s is not None:
+            meter.claim(container.duration_s)
         if container.kind in ("wav", "flac", "vorbis") and not container.open_ended:
-            decoded = _blocks_by_soundfile(file, container.kind, max_duration_s)
+            decoded = _blocks_by_soundfile(file, container, meter)
         else:
-            decoded = _blocks_by_av(file, container.kind)
-        yield AudioBlocks(file, _resample(_mono(decoded, max_duration_s)), container.kind)
+            decoded = _blocks_by_av(file, container, meter)
+        yield AudioBlocks(file, _resample(_mono(decoded, meter)), container.kind, meter)
 
 
 class _Nameless(io.BufferedReader):
@@ -202,24 +218,13 @@ def _resample(blocks: Blocks) -> Iterator[np.ndarray]:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _mono(blocks: Blocks, max_duration_s: float | None) -> Blocks:
+def _mono(blocks: Blocks, meter: AudioMeter) -> Blocks:
     """Blocks of any number of channels → mono blocks; every limit on what is decoded is enforced here."""
-    duration_s = Fraction(0)  # exact: audio of just the length that is allowed has to pass
     for rate_hz, block_NC in blocks:
-        _check_parameters(rate_hz, block_NC.shape[1])
-        _check_finite(block_NC, float(duration_s), rate_hz)
-        duration_s += Fraction(len(block_NC), rate_hz)
-        _check_duration(duration_s, max_duration_s)
+        start_s = float(meter.decoded_s)
+        meter.count(len(block_NC), rate_hz, block_NC.shape[1])
+        _check_finite(block_NC, start_s, rate_hz)
         yield rate_hz, block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
-
-
-def _check_parameters(rate_hz: int, channels: int) -> None:
-    if not MIN_INPUT_RATE_HZ <= rate_hz <= MAX_INPUT_RATE_HZ:
-        raise AudioParameterError(
-            f"the sample rate is {rate_hz} Hz; {MIN_INPUT_RATE_HZ} to {MAX_INPUT_RATE_HZ} Hz are supported"
-        )
-    if not 1 <= channels <= MAX_INPUT_CHANNELS:
-        raise AudioParameterError(f"the audio has {channels} channels; 1 to {MAX_INPUT_CHANNELS} are supported")
 
 
 def _check_finite(block: np.ndarray, start_s: float, rate_hz: int) -> None:
@@ -229,11 +234,6 @@ def _check_finite(block: np.ndarray, start_s: float, rate_hz: int) -> None:
         raise NonFiniteAudioError(f"the sample at {first_s:.3f} s is NaN or infinite; every sample has to be finite")
 
 
-def _check_duration(duration_s: Fraction, max_duration_s: float | None) -> None:
-    if max_duration_s is not None and duration_s > max_duration_s:
-        raise AudioTooLongError(f"the audio is longer than the limit of {max_duration_s:g} s; send it in parts")
-
-
 class _ForwardSoundFile(soundfile.SoundFile):
     """soundfile's reader, but without its seek after every block and without its trust in the header's length."""
 
@@ -241,21 +241,22 @@ class _ForwardSoundFile(soundfile.SoundFile):
         return False
 
 
-def _blocks_by_soundfile(file: BinaryIO, kind: Kind, max_duration_s: float | None) -> Blocks:
+def _blocks_by_soundfile(file: BinaryIO, container: Container, meter: AudioMeter) -> Blocks:
+    kind = container.kind
     file.seek(0)
     try:
         sound = _ForwardSoundFile(file)
     except soundfile.LibsndfileError as error:
         if kind == "wav":  # FFmpeg knows some encodings that libsndfile does not, and names those that it does not
-            yield from _blocks_by_av(file, kind)
+            yield from _blocks_by_av(file, container, meter)
             return
         raise CorruptAudioError(f"the {kind} has a damaged header: {error.error_string}") from error
     with sound:
         rate_hz, claimed_frames, frames = sound.samplerate, sound.frames, 0
-        _check_parameters(rate_hz, sound.channels)
+        meter.check_form(rate_hz, sound.channels)
         length_is_known = claimed_frames < LIBSNDFILE_FRAMES_UNKNOWN
         if length_is_known:
-            _check_duration(Fraction(claimed_frames, rate_hz), max_duration_s)
+            meter.claim(Fraction(claimed_frames, rate_hz), rate_hz, sound.channels)
         try:
             while len(block_NC := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames += len(block_NC)
@@ -268,20 +269,23 @@ def _blocks_by_soundfile(file: BinaryIO, kind: Kind, max_duration_s: float | Non
         raise CorruptAudioError(f"the {kind} is truncated: {frames} of {claimed_frames} samples a channel are there")
 
 
-def _blocks_by_av(file: BinaryIO, kind: Kind) -> Blocks:
+def _blocks_by_av(file: BinaryIO, container: Container, meter: AudioMeter) -> Blocks:
+    kind = container.kind
     file.seek(0)
     try:
-        with av.open(file, "r", format=DEMUXERS[kind], options=AV_OPTIONS, metadata_errors="ignore") as container:
-            if not container.streams.audio:
+        with av.open(file, "r", format=DEMUXERS[kind], options=AV_OPTIONS, metadata_errors="ignore") as opened:
+            if not opened.streams.audio:
                 raise UnsupportedAudioError(f"the {kind} has no audio stream")
-            stream = container.streams.audio[0]
+            stream = opened.streams.audio[0]
+            if kind in KINDS_THAT_TELL_FFMPEG and (claimed_s := _told_by_av(opened, stream)) is not None:
+                meter.claim(claimed_s, stream.rate or 0, stream.channels or 0)
             decoder = stream.codec_context.name if stream.codec_context else "unknown"
             if decoder not in DECODERS:
                 raise UnsupportedAudioError(f"the {kind} holds audio in a codec that is not read: {decoder}")
             interleaver, interleaver_form = av.AudioResampler(format="flt"), None
-            for frame in container.decode(stream):
+            for frame in opened.decode(stream):
                 channels = frame.layout.nb_channels
-                _check_parameters(frame.sample_rate, channels)
+                meter.check_form(frame.sample_rate, channels)
                 # PyAV (18.1) reads past the pointers of a frame that holds 8 or more channels in separate planes: the
                 # samples are put side by side, as float32, before it looks at them.
                 form = (frame.sample_rate, frame.layout.name, frame.format.name)
@@ -293,3 +297,10 @@ def _blocks_by_av(file: BinaryIO, kind: Kind) -> Blocks:
         raise UnsupportedAudioError(f"the {kind} uses something that FFmpeg does not support") from error
     except av.FFmpegError as error:
         raise CorruptAudioError(f"the {kind} is damaged: {error.strerror}") from error
+
+
+def _told_by_av(opened: av.container.InputContainer, stream: av.AudioStream) -> Fraction | None:
+    """Seconds that the audio stream has by its own header, or else the file (webm)."""
+    if stream.duration is not None and stream.time_base is not None:
+        return max(Fraction(0), stream.duration * stream.time_base)
+    return max(Fraction(0), Fraction(opened.duration, av.time_base)) if opened.duration is not None else None

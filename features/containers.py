@@ -12,12 +12,15 @@ that each container promises is checked first. What no container tells, nobody c
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import BinaryIO, Literal
 
 from features.errors import CorruptAudioError, EmptyAudioError, UnsupportedAudioError
-from features.mpeg_frames import adts_frame_bytes, mp3_frame_bytes, xing_frames
+from features.flac_frames import flac_duration
+from features.mpeg_frames import adts_frame_bytes, adts_frame_s, mp3_frame_bytes, mp3_frame_s, xing_frames
 
 # Files of nothing but empty elements would keep the walks below busy for minutes. A million is five hours of live
 # webm, and far more of everything else.
@@ -34,10 +37,13 @@ class Container:
     Attributes:
         kind: the container, by its content. "vorbis" is an ogg that holds one Vorbis stream and nothing else.
         open_ended: a wav that was written to a pipe and does not know its own length.
+        duration_s: seconds by the headers of its frames (flac, mp3, aac), those that encoders add included; None where
+            only the decoder's library reads the length.
     """
 
     kind: Kind
     open_ended: bool = False
+    duration_s: Fraction | None = None
 
 
 def inspect_container(file: BinaryIO) -> Container:
@@ -58,7 +64,8 @@ def inspect_container(file: BinaryIO) -> Container:
     if magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] == b"WAVE":
         return Container("wav", open_ended=_wav_is_open_ended(file, size))
     if magic[:4] == b"fLaC":
-        return Container("flac")  # its decoder knows the number of samples and a checksum of each frame
+        # Its decoder checks the number of samples, where there is one, and a checksum of each frame.
+        return Container("flac", duration_s=flac_duration(file, start))
     if magic[:4] == b"OggS":
         streams = _check_ogg(file, start, size)
         is_vorbis = b"\x01vorbis" in _read(file, start, 64)
@@ -70,11 +77,10 @@ def inspect_container(file: BinaryIO) -> Container:
         _check_mp4(file, size)
         return Container("mp4")
     if adts_frame_bytes(magic):
-        _count_frames(file, start, size, "aac", adts_frame_bytes)
-        return Container("aac")
+        _, duration_s = _count_frames(file, start, size, "aac", adts_frame_bytes, adts_frame_s)
+        return Container("aac", duration_s=duration_s)
     if _is_mp3(file, start):
-        _check_mp3(file, start, size)
-        return Container("mp3")
+        return Container("mp3", duration_s=_check_mp3(file, start, size))
     raise UnsupportedAudioError(
         f"not audio that can be read (it begins with {magic[:8]!r}); send wav, flac, mp3, ogg, opus, webm, m4a or aac"
     )
@@ -282,17 +288,31 @@ def _is_mp3(file: BinaryIO, start: int) -> bool:
     return not following or bool(mp3_frame_bytes(following)) or following[:3] in TAGS_AFTER_FRAMES
 
 
-def _check_mp3(file: BinaryIO, start: int, size: int) -> None:
-    """Whole frames to the end, and as many as the Xing or Info header says; that sits in a frame of its own."""
+def _check_mp3(file: BinaryIO, start: int, size: int) -> Fraction:
+    """Whole frames to the end, and as many as the Xing or Info header says, which sits in a frame of its own.
+
+    Returns the seconds of all of them.
+    """
     promised = xing_frames(_read(file, start, 48))
-    frames = _count_frames(file, start, size, "mp3", mp3_frame_bytes)
+    frames, duration_s = _count_frames(file, start, size, "mp3", mp3_frame_bytes, mp3_frame_s)
     if promised is not None and frames - 1 < promised:
         raise _broken("mp3", size, f"{frames - 1} of {promised} frames are there")
+    return duration_s
 
 
-def _count_frames(file: BinaryIO, offset: int, size: int, kind: Kind, frame_bytes_of: Callable[[bytes], int]) -> int:
-    """Number of frames from `offset` to the end of the file or to a tag; nothing else may lie between them."""
-    frames = 0
+def _count_frames(
+    file: BinaryIO,
+    offset: int,
+    size: int,
+    kind: Kind,
+    frame_bytes_of: Callable[[bytes], int],
+    frame_s_of: Callable[[bytes], Fraction],
+) -> tuple[int, Fraction]:
+    """Number of frames from `offset` to the end of the file or to a tag, and their seconds.
+
+    Nothing else may lie between them.
+    """
+    frames: Counter[bytes] = Counter()  # by the bytes that tell version, layer and sample rate
     while offset < size:
         header = _read(file, offset, 6)
         frame_bytes = frame_bytes_of(header)
@@ -300,6 +320,6 @@ def _count_frames(file: BinaryIO, offset: int, size: int, kind: Kind, frame_byte
             break
         if not frame_bytes or offset + frame_bytes > size:
             raise _broken(kind, offset, "a whole frame should stand here")
-        frames += 1
+        frames[header[:3]] += 1
         offset += frame_bytes
-    return frames
+    return frames.total(), sum((count * frame_s_of(header) for header, count in frames.items()), Fraction(0))

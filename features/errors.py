@@ -7,7 +7,8 @@
     │   ├── CorruptAudioError       audio that breaks off or cannot be decoded to its end
     │   ├── NonFiniteAudioError     NaN or infinite samples
     │   ├── AudioParameterError     sample rate or channel count outside the supported range
-    │   └── AudioTooLongError       more decoded seconds than the caller allows
+    │   ├── AudioTooLongError       more decoded seconds than the caller allows
+    │   └── AudioTooLargeError      more decoded bytes than the caller allows
     ├── ModelError                  see `model.errors`
     ├── TrainingError               see `training.errors`
     └── ServiceError                see `service.errors`
@@ -46,3 +47,7 @@ class AudioParameterError(AudioError):
 
 class AudioTooLongError(AudioError):
     """The audio decodes to more seconds than the caller allows."""
+
+
+class AudioTooLargeError(AudioError):
+    """The audio decodes to more bytes than the caller allows."""

@@ -12,14 +12,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from features.audio import Waveform, decode_audio, open_audio
+from features.audio_stream import AudioStream
 from features.errors import AudioParameterError, AudioTooLongError
+from features.limits import AudioLimits
 from features.speech_detection import SpeechDetectionConfig
 from model.acoustic_model import SUBSAMPLING, subsampled_length
 from model.checkpoint import Bundle, load_bundle
@@ -137,7 +139,7 @@ class Transcriber:
 
     def transcribe(
         self,
-        audio: bytes | str | os.PathLike[str] | Waveform,
+        audio: bytes | str | os.PathLike[str] | Waveform | AudioStream,
         *,
         max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
@@ -145,8 +147,9 @@ class Transcriber:
         """Audio → words.
 
         Args:
-            audio: the bytes of an audio file, a path to one, or samples already decoded to 16 kHz mono.
+            audio: the bytes of an audio file, a path to one, or samples at 16 kHz mono, decoded already or on the way.
             max_duration_s: the most seconds of audio accepted; enforced while decoding, so that it bounds memory too.
+                Whoever opens an `AudioStream` sets its limits.
             progress: called with the share of the work done, 0..1, from the calling thread.
 
         Raises:
@@ -199,7 +202,7 @@ class Transcriber:
         return torch.cat([*pieces, self._silence(n_frames - reached)])
 
     def _listen(
-        self, blocks: "_Blocks", cutter: WindowCutter, progress: Callable[[float], None] | None
+        self, blocks: AudioStream, cutter: WindowCutter, progress: Callable[[float], None] | None
     ) -> Iterator[tuple[int, Tensor]]:
         """What the network says, window by window, and the number of the first frame of each."""
         told = 0.0
@@ -241,13 +244,15 @@ class Transcriber:
 
     @contextmanager
     def _opened(
-        self, audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None
-    ) -> Iterator["_Blocks"]:
+        self, audio: bytes | str | os.PathLike[str] | Waveform | AudioStream, max_duration_s: float | None
+    ) -> Iterator[AudioStream]:
         if isinstance(audio, Waveform):
             yield self._checked(_accept(audio, max_duration_s))
-        else:
-            with open_audio(audio, max_duration_s=max_duration_s) as blocks:
+        elif isinstance(audio, bytes | str | os.PathLike):
+            with open_audio(audio, AudioLimits(max_duration_s=max_duration_s)) as blocks:
                 yield blocks
+        else:
+            yield audio
 
     def _checked(self, waveform: Waveform) -> "_WaveformBlocks":
         if waveform.sample_rate_hz != self._rate_hz:
@@ -257,15 +262,6 @@ class Transcriber:
         return _WaveformBlocks(waveform)
 
 
-class _Blocks(Protocol):
-    """Audio in pieces, as `features.audio.AudioBlocks` gives them."""
-
-    @property
-    def share_read(self) -> float: ...
-
-    def __iter__(self) -> Iterator[np.ndarray]: ...
-
-
 class _WaveformBlocks:
     """Samples that are in memory already, in pieces."""
 
@@ -273,6 +269,7 @@ class _WaveformBlocks:
         self._samples_N = waveform.samples_N
         self._block = WAVEFORM_BLOCK_S * waveform.sample_rate_hz
         self._read = 0
+        self.duration_s = waveform.duration_s
 
     @property
     def share_read(self) -> float:

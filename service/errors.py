@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from features.errors import (
     AudioError,
     AudioParameterError,
+    AudioTooLargeError,
     AudioTooLongError,
     CepstraError,
     CorruptAudioError,
@@ -114,6 +115,7 @@ TABLE: dict[type[CepstraError], Row] = {
     NonFiniteAudioError: Row(400, INVALID_REQUEST, "non_finite_audio", "file"),
     AudioParameterError: Row(400, INVALID_REQUEST, "unsupported_audio_parameters", "file"),
     AudioTooLongError: Row(413, INVALID_REQUEST, "audio_too_long", "file"),
+    AudioTooLargeError: Row(413, INVALID_REQUEST, "audio_too_large", "file"),
     InvalidRequestError: Row(400, INVALID_REQUEST, "invalid_value"),
     UnsupportedMediaTypeError: Row(415, INVALID_REQUEST, "unsupported_media_type"),
     UploadTooLargeError: Row(413, INVALID_REQUEST, "file_too_large", "file"),

@@ -9,6 +9,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from features.flac_frames import crc8, crc16
+
 SAMPLE_RATE_HZ = 16_000
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
@@ -59,6 +61,31 @@ def by_av(
 def opus_in_webm(samples_N: np.ndarray, *, live: bool = False) -> bytes:
     """Opus knows few sample rates: 48 kHz."""
     return by_av(soxr.resample(samples_N, SAMPLE_RATE_HZ, 48_000), "webm", "libopus", 48_000, live=live)
+
+
+def silent_flac(duration_s: int, rate_hz: int = 48_000, *, header_tells: bool = True, channels: int = 1) -> bytes:
+    """Silence as FLAC in a few bytes a second, written by hand: an encoder takes minutes for ten hours of it.
+
+    Blocks are of 32,768 samples; `duration_s` is rounded up to whole blocks.
+    """
+    block = 32_768
+    frames = -(-duration_s * rate_hz // block)
+    samples = frames * block if header_tells else 0
+    packed = rate_hz << 44 | channels - 1 << 41 | 15 << 36 | samples
+    sizes = struct.pack(">HH", block, block) + bytes(6)  # the sizes of frames are unknown
+    file = bytearray(b"fLaC\x80\x00\x00\x22" + sizes + packed.to_bytes(8, "big") + bytes(16))
+    silence = bytes(3 * channels)  # of each channel: "constant", and its 16 bits
+    for number in range(frames):
+        # 0xF: 32,768 samples; the sample rate as in the header; channels apart; 16 bits
+        header = b"\xff\xf8\xf0" + bytes([channels - 1 << 4 | 8]) + flac_number(number)
+        header += bytes([crc8(header)])
+        file += header + silence + crc16(header + silence).to_bytes(2, "big")
+    return bytes(file)
+
+
+def flac_number(number: int) -> bytes:
+    """A frame's number, coded as UTF-8 codes a character."""
+    return chr(number).encode("utf-8", "surrogatepass")
 
 
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "400000"}

@@ -14,17 +14,20 @@ import pytest
 import soundfile
 import soxr
 
-from features.audio import BLOCK_FRAMES, SAMPLE_RATE_HZ, Waveform, decode_audio
+from features.audio import BLOCK_FRAMES, SAMPLE_RATE_HZ, Waveform, decode_audio, open_audio
 from features.errors import (
     AudioError,
     AudioParameterError,
+    AudioTooLargeError,
     AudioTooLongError,
+    CorruptAudioError,
     EmptyAudioError,
     NonFiniteAudioError,
     UnsupportedAudioError,
 )
+from features.limits import AudioLimits
 from tests.conftest import SpokenClip
-from tests.features.encoders import CONTAINERS, by_av, by_soundfile, opus_in_webm
+from tests.features.encoders import CONTAINERS, by_av, by_soundfile, opus_in_webm, silent_flac
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +314,120 @@ def test_sample_rates_outside_the_range_are_named(container: str, rate_hz: int, 
     data = by_soundfile(speech[:1000], container, "PCM_16", rate_hz)
     with pytest.raises(AudioParameterError, match=rf"{rate_hz} Hz; 8000 to 192000 Hz"):
         decode_audio(data)
+
+
+# As by `FIDELITY`, and the frame that holds a LAME header. Those that are missing do not tell.
+CLAIMED_MORE_S = {name: 0.15 for name in CONTAINERS if name != "live webm opus"}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_the_length_that_a_file_claims_is_known_with_the_first_block(container: str, speech: np.ndarray) -> None:
+    long_N = np.tile(speech, 5)
+    with open_audio(CONTAINERS[container](long_N)) as blocks:
+        decoding = iter(blocks)
+        first_N = next(decoding)
+        claimed_s = blocks.duration_s
+        n_samples = len(first_N) + sum(map(len, decoding))
+    assert len(first_N) < n_samples
+    if container in CLAIMED_MORE_S:
+        assert claimed_s is not None
+        assert 0 <= claimed_s - len(long_N) / SAMPLE_RATE_HZ <= CLAIMED_MORE_S[container]
+    else:
+        assert claimed_s is None
+
+
+@pytest.mark.parametrize("header_tells", [True, False])
+@pytest.mark.parametrize("channels", [1, 8])
+def test_ten_hours_of_flac_silence_are_refused_undecoded(header_tells: bool, channels: int) -> None:
+    data = silent_flac(36_000, header_tells=header_tells, channels=channels)
+    assert len(data) < 7_000_000
+    # Everything but the two ends is made worthless: only they can have been looked at.
+    worthless = data[:100] + bytes(len(data) - 400) + data[-300:]
+    with pytest.raises(AudioTooLongError, match="limit of 14400 s"):
+        decode_audio(worthless, max_duration_s=14_400)
+
+
+def test_flac_written_by_hand_is_decoded() -> None:
+    for header_tells in (True, False):
+        data = silent_flac(10, header_tells=header_tells)
+        with open_audio(data, AudioLimits(max_duration_s=11)) as blocks:
+            assert sum(map(len, blocks)) == pytest.approx(15 * 32_768 / 3, abs=1)
+            assert blocks.duration_s == pytest.approx(15 * 32_768 / 48_000)
+
+
+def test_flac_of_unknown_length_by_an_encoder(speech: np.ndarray) -> None:
+    data = without_length(by_soundfile(np.tile(speech, 5), "FLAC", "PCM_16"))
+    with open_audio(data) as blocks:
+        n_samples = sum(map(len, blocks))
+        assert blocks.duration_s == n_samples / SAMPLE_RATE_HZ
+    cut = data[:-1]  # the last frame is no longer one: nothing is claimed
+    with open_audio(cut) as blocks, pytest.raises(CorruptAudioError):
+        list(blocks)
+    assert blocks.duration_s is None
+
+
+def test_decoded_bytes_just_under_and_just_over(speech: np.ndarray) -> None:
+    """Counted before mixing and resampling: four bytes for each sample of each channel."""
+    stereo_NC = np.stack([speech, speech], axis=1)
+    decoded_bytes = 4 * stereo_NC.size
+    for container in ("WAV", "FLAC"):
+        data = by_soundfile(stereo_NC, container, "PCM_16")
+        with open_audio(data, AudioLimits(max_decoded_bytes=decoded_bytes)) as blocks:
+            assert sum(map(len, blocks)) == len(speech)
+        with (
+            pytest.raises(AudioTooLargeError, match=f"limit of {decoded_bytes - 1} bytes"),
+            open_audio(data, AudioLimits(max_decoded_bytes=decoded_bytes - 1)) as blocks,
+        ):
+            list(blocks)
+
+
+@pytest.mark.parametrize("header_tells", [True, False])
+def test_decoded_bytes_are_refused_early_where_the_header_tells(header_tells: bool) -> None:
+    data = silent_flac(60, 192_000, header_tells=header_tells, channels=8)
+    with (
+        pytest.raises(AudioTooLargeError, match="limit of 100000000 bytes"),
+        open_audio(data[:200] if header_tells else data, AudioLimits(max_decoded_bytes=100_000_000)) as blocks,
+    ):
+        list(blocks)
+
+
+def test_channels_and_rate_just_under_and_just_over(speech: np.ndarray) -> None:
+    limits = AudioLimits(max_channels=2, max_sample_rate_hz=44_100)
+    for container in ("WAV", "FLAC"):
+        for channels, rate_hz, message in ((2, 44_100, ""), (3, 44_100, "1 to 2"), (2, 44_101, "8000 to 44100 Hz")):
+            data = by_soundfile(np.zeros((1000, channels)), container, "PCM_16", rate_hz)
+            if not message:
+                with open_audio(data, limits) as blocks:
+                    assert len(list(blocks)) == 1
+            else:
+                with pytest.raises(AudioParameterError, match=message), open_audio(data, limits) as blocks:
+                    list(blocks)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_decoded_bytes": 0},
+        {"max_duration_s": float("inf")},
+        {"max_channels": 0},
+        {"max_channels": 9},
+        {"max_sample_rate_hz": 7_999},
+        {"max_sample_rate_hz": 192_001},
+    ],
+)
+def test_limits_verify_themselves(wrong: dict[str, float]) -> None:
+    (name,) = wrong
+    with pytest.raises(AudioParameterError, match=name):
+        AudioLimits(**wrong)  # type: ignore[arg-type]  # one of them at a time
+
+
+def test_an_open_file_is_read_by_its_descriptor(speech: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "speech"
+    path.write_bytes(CONTAINERS["flac"](speech))
+    descriptor = os.open(path, os.O_RDONLY)
+    np.testing.assert_array_equal(decode_audio(descriptor).samples_N, decode_audio(path).samples_N)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_nine_channels_are_too_many() -> None:

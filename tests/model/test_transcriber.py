@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 
-from features.audio import Waveform
+from features.audio import Waveform, open_audio
 from features.errors import AudioParameterError, AudioTooLongError, EmptyAudioError
 from features.front_end import FrontEnd, FrontEndConfig
 from model.alignment import build_segments
@@ -42,6 +42,8 @@ def test_bytes_path_and_waveform_give_the_same_transcript(transcriber: Transcrib
     assert transcriber.transcribe(wav_of(waveform)) == expected
     assert transcriber.transcribe(tmp_path / "clip.wav") == expected
     assert transcriber.transcribe(str(tmp_path / "clip.wav")) == expected
+    with open_audio(wav_of(waveform)) as stream:
+        assert transcriber.transcribe(stream) == expected
 
 
 def test_a_transcript_agrees_with_itself_and_with_the_log_probs(transcriber: Transcriber) -> None:
