@@ -1,11 +1,12 @@
 """Audio that is still being decoded, here or in another process: what `model.transcriber` takes beside whole files."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 
+@runtime_checkable  # the tests check arguments by their annotations
 class AudioStream(Protocol):
     """Samples in pieces. `features.audio.AudioBlocks` is one."""
 
