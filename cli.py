@@ -55,12 +55,25 @@ def serve(
     * 1024,
     max_audio_s: Annotated[float, _option("MAX_AUDIO_S", "Longest audio accepted once decoded, in seconds.")] = 4
     * 3600.0,
-    workers: Annotated[int, _option("WORKERS", "Transcriptions that run at the same time.")] = 1,
+    workers: Annotated[
+        int,
+        _option(
+            "WORKERS",
+            "Transcriptions that run at the same time; long ones do not count once they have got through 30 s.",
+        ),
+    ] = 16,
     max_waiting: Annotated[
         int, _option("MAX_WAITING", "Requests that may wait for a worker; one more is answered 429.")
-    ] = 16,
+    ] = 64,
+    max_per_key: Annotated[
+        int | None,
+        _option("MAX_PER_KEY", "Requests of one key that may run and wait at the same time; unset for any."),
+    ] = None,
+    background_workers: Annotated[
+        int, _option("BACKGROUND_WORKERS", "Durable jobs that run at the same time, behind everything else.")
+    ] = 2,
     threads: Annotated[
-        int | None, _option("THREADS", "CPU threads of one transcription; unset leaves it to PyTorch.")
+        int | None, _option("THREADS", "CPU threads of the acoustic model; unset leaves it to PyTorch.")
     ] = None,
     runtime: Annotated[
         RuntimeChoice,

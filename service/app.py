@@ -43,7 +43,12 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
     )
     app.state.settings = settings
     app.state.served = ServedModel(settings, transcriber)
-    app.state.scheduler = Scheduler(settings.workers, settings.max_waiting)
+    app.state.scheduler = Scheduler(
+        settings.workers,
+        settings.max_waiting,
+        background_workers=settings.background_workers,
+        max_per_key=settings.max_per_key,
+    )
 
     for noun in (transcriptions, models, health, page):
         app.include_router(noun.router)

@@ -1,46 +1,79 @@
-"""A bounded waiting line in front of a few worker threads: model work never runs on the event loop."""
+"""Who may work, and when: a bounded waiting line in front of worker threads. Model work never runs on the event loop.
+
+    live          speech as it is spoken, in small pieces: runs at once
+    interactive   somebody waits for the answer: at most `workers` run, `max_waiting` more wait, one more is refused
+    background    durable jobs: at most `background_workers` run; how many may wait is their owner's business
+
+Running means having a thread; the processor is shared by `model.turns`. A request that turns out to be long becomes
+patient there and gives its place back here, so that long files never keep all places from short clips.
+"""
 
 import asyncio
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast
 
 from fastapi import Request
 
+from model.turns import Rank, Turn, taking
 from service.errors import ClientGoneError, QueueFullError
 
 T = TypeVar("T")
-Progress = Callable[[float], None]
+MAX_LIVE_THREADS = 64
 
 
 class WorkAbandonedError(Exception):
-    """Ends the work of a job whose client has gone; raised inside it, at its next report of progress."""
+    """Ends the work of a job whose client has gone; raised inside it, by `report` and `check`."""
 
 
 class Job(Generic[T]):
-    """One piece of work: waiting, running, or done. Belongs to the event loop; only `report` is called elsewhere.
+    """One piece of work: waiting, running, or done.
 
     Attributes:
-        finished: its result, as the event loop sees it.
+        future: its result, for threads.
         progress: share of the work done, 0..1.
+        turn: its claim on the processor.
+        key: the name of who sent it, where keys are used.
+        submitted_s: monotonic seconds when it came.
     """
 
-    def __init__(self) -> None:
-        self.finished: asyncio.Future[T]
+    def __init__(self, rank: Rank, key: str | None) -> None:
+        self.future: Future[T] = Future()
         self.progress = 0.0
+        self.turn = Turn(rank, self.check)
+        self.key = key
+        self.submitted_s = time.monotonic()
         self._abandoned = threading.Event()
 
-    def abandon(self) -> None:
-        """Nobody wants the result: leave the line, or stop at the next report of progress."""
-        self._abandoned.set()
-        self.finished.cancel()
+    @cached_property
+    def finished(self) -> "asyncio.Future[T]":
+        """Its result, as the event loop sees it; to be asked for there."""
+        return asyncio.wrap_future(self.future)
 
-    def report(self, progress: float) -> None:
-        """Called by the work as it goes on; raises WorkAbandonedError once nobody wants it."""
+    def abandon(self) -> None:
+        """Nobody wants the result: leave the line, or stop where the work asks next."""
+        self._abandoned.set()
+        self.future.cancel()
+        if "finished" in self.__dict__:  # somebody on the event loop has asked for it, so this is the event loop
+            self.finished.cancel()
+
+    def cancelled(self) -> bool:
+        """Whether nobody wants the result any more."""
+        return self._abandoned.is_set()
+
+    def check(self) -> None:
+        """Called by the work wherever it may stop; raises WorkAbandonedError once nobody wants it."""
         if self._abandoned.is_set():
             raise WorkAbandonedError
+
+    def report(self, progress: float) -> None:
+        """Called by the work as it goes on; raises as `check` does."""
+        self.check()
         self.progress = progress
 
     async def finished_within(self, seconds: float) -> bool:
@@ -66,75 +99,181 @@ class Job(Generic[T]):
             self.abandon()  # does nothing to what is finished
 
 
-class Scheduler:
-    """Runs at most `workers` jobs at once and lets at most `max_waiting` more wait."""
+@dataclass(frozen=True)
+class Load:
+    """What the scheduler has to do at one moment.
 
-    def __init__(self, workers: int, max_waiting: int) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="transcribe")
-        self._workers = workers
+    Attributes:
+        waiting: jobs without a thread, by rank.
+        running: jobs with one, by rank.
+        oldest_s: how long the oldest that waits has waited, seconds; 0 where none does.
+    """
+
+    waiting: dict[Rank, int]
+    running: dict[Rank, int]
+    oldest_s: float
+
+
+class Scheduler:
+    """Gives jobs threads.
+
+    Args:
+        workers: interactive jobs that run at once, those that have become patient not counted.
+        max_waiting: interactive jobs that may wait for a place.
+        background_workers: background jobs that run at once.
+        max_per_key: interactive jobs of one key, running and waiting; None for no such limit.
+    """
+
+    def __init__(
+        self, workers: int, max_waiting: int, *, background_workers: int = 1, max_per_key: int | None = None
+    ) -> None:
+        self._places = {Rank.LIVE: MAX_LIVE_THREADS, Rank.INTERACTIVE: workers, Rank.BACKGROUND: background_workers}
+        self._max_in_house = workers + max_waiting
         self._max_waiting = max_waiting
-        self._jobs: set[Job[Any]] = set()
+        self._max_per_key = max_per_key
+        n_threads = MAX_LIVE_THREADS + self._max_in_house + background_workers
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="transcribe")
         self._lock = threading.Lock()
+        self._waiting: dict[Rank, deque[tuple[Job[Any], Callable[[], None]]]] = {rank: deque() for rank in Rank}
+        self._running: dict[Rank, set[Job[Any]]] = {rank: set() for rank in Rank}
+        self._patient: set[Job[Any]] = set()  # of the running ones, those that have given their place back
+        self._of_key: Counter[str] = Counter()
         self._typical_s = 1.0
 
-    def check_room(self) -> None:
-        """Raise QueueFullError where one more job could not wait; spares reading an upload for nothing."""
+    def check_room(self, key: str | None = None) -> None:
+        """Raise QueueFullError where one more interactive job could not wait; spares reading an upload for nothing."""
         with self._lock:
-            waiting = len(self._jobs) - self._workers
-            if waiting >= self._max_waiting:
-                # A place is free as soon as any running job ends.
-                retry_after_s = min(60, max(1, round(self._typical_s)))
-                raise QueueFullError(
-                    f"{max(0, waiting)} requests are waiting, as many as may (CEPSTRA_MAX_WAITING="
-                    f"{self._max_waiting}). Try again in {retry_after_s} s.",
-                    retry_after_s=retry_after_s,
-                )
+            self._check_room(key)
 
-    def submit(self, work: Callable[[Progress], T], release: Callable[[], None] = lambda: None) -> Job[T]:
-        """Queue `work`, which is given a function to report its progress to.
+    def submit(
+        self,
+        work: Callable[[Job[T]], T],
+        *,
+        priority: Rank = Rank.INTERACTIVE,
+        key: str | None = None,
+        release: Callable[[], None] = lambda: None,
+    ) -> Job[T]:
+        """Queue `work`, which is given its job: to report progress to, and to ask whether it is still wanted.
 
         Args:
-            work: runs in a worker thread.
-            release: called exactly once when the job has ended in any way, also where it never ran.
+            work: runs in a thread, in which the model's work is done with the job's turn.
+            priority: its class.
+            key: who sent it.
+            release: called exactly once when the job has ended in any way, also where it never ran; from any thread.
 
         Raises:
-            QueueFullError: too many are waiting already; `release` has been called.
+            QueueFullError: it is interactive, and too many are waiting, or of that key; `release` has been called.
         """
+        job: Job[T] = Job(priority, key)
+        job.turn.on_patient = lambda: self._give_place_back(job)
+
+        def run() -> None:
+            if not job.future.set_running_or_notify_cancel():
+                return
+            started_s = time.monotonic()
+            result, error = None, None
+            try:
+                job.check()
+                with taking(job.turn):
+                    result = work(job)
+                self._learn(priority, time.monotonic() - started_s)
+            except BaseException as raised:
+                error = raised
+            self._ended(job, release)  # before anybody hears of it, who may then count on the place being free
+            if error is not None:
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(cast(T, result))
+
         try:
-            self.check_room()
+            with self._lock:
+                if priority == Rank.INTERACTIVE:
+                    self._check_room(key)
+                if key is not None:
+                    self._of_key[key] += 1
+                self._waiting[priority].append((job, run))
         except QueueFullError:
             release()
             raise
-        job: Job[T] = Job()
-
-        def timed() -> T:
-            started_s = time.monotonic()
-            job.report(0.0)
-            try:
-                return work(job.report)
-            finally:
-                with self._lock:
-                    self._typical_s += 0.2 * (time.monotonic() - started_s - self._typical_s)
-
-        def ended(_: Future[T]) -> None:
-            with self._lock:
-                self._jobs.discard(job)
-            release()
-
-        with self._lock:
-            self._jobs.add(job)
-        future = self._pool.submit(timed)
-        future.add_done_callback(ended)
-        job.finished = asyncio.wrap_future(future)
+        job.future.add_done_callback(lambda future: self._ended(job, release) if future.cancelled() else None)
+        self._start()
         return job
 
-    async def close(self) -> None:
-        """Abandon what is left and wait for the workers to end."""
+    async def run(self, work: Callable[[], T], *, priority: Rank = Rank.LIVE) -> T:
+        """Run `work` in a thread and wait for it; for pieces of a second or so, such as those of a live stream."""
+        job = self.submit(lambda _: work(), priority=priority)
+        try:
+            return await job.finished
+        finally:
+            job.abandon()
+
+    def load(self) -> Load:
+        """What there is to do now."""
         with self._lock:
-            jobs = list(self._jobs)
+            waiting = {rank: len(line) for rank, line in self._waiting.items()}
+            running = {rank: len(jobs) for rank, jobs in self._running.items()}
+            since_s = min((line[0][0].submitted_s for line in self._waiting.values() if line), default=None)
+        return Load(waiting, running, 0.0 if since_s is None else time.monotonic() - since_s)
+
+    async def close(self) -> None:
+        """Abandon what is left and wait for the threads to end."""
+        with self._lock:
+            jobs = [job for jobs in self._running.values() for job in jobs]
+            jobs += [job for line in self._waiting.values() for job, _ in line]
         for job in jobs:
             job.abandon()
         await asyncio.to_thread(self._pool.shutdown)
+
+    def _check_room(self, key: str | None) -> None:
+        in_house = len(self._waiting[Rank.INTERACTIVE]) + len(self._running[Rank.INTERACTIVE])
+        workers = self._places[Rank.INTERACTIVE]
+        # A place is free as soon as one of those that run has ended.
+        retry_after_s = min(60, max(1, round(self._typical_s / workers)))
+        if in_house >= self._max_in_house:
+            raise QueueFullError(
+                f"{max(0, in_house - workers)} requests are waiting, as many as may (CEPSTRA_MAX_WAITING="
+                f"{self._max_waiting}). Try again in {retry_after_s} s.",
+                retry_after_s=retry_after_s,
+            )
+        if key is not None and self._max_per_key is not None and self._of_key[key] >= self._max_per_key:
+            raise QueueFullError(
+                f"{self._max_per_key} requests of the key '{key}' are in work already (CEPSTRA_MAX_PER_KEY); wait "
+                "until one of them is answered.",
+                code="concurrency_limit",
+                retry_after_s=min(60, max(1, round(self._typical_s))),
+            )
+
+    def _start(self) -> None:
+        """Give free places to those who wait."""
+        with self._lock:
+            for rank, line in self._waiting.items():
+                while line and len(self._running[rank] - self._patient) < self._places[rank]:
+                    job, run = line.popleft()
+                    self._running[rank].add(job)
+                    self._pool.submit(run)
+
+    def _give_place_back(self, job: Job[Any]) -> None:
+        if job.turn.rank == Rank.INTERACTIVE:
+            with self._lock:
+                self._patient.add(job)
+            self._start()
+
+    def _ended(self, job: Job[Any], release: Callable[[], None]) -> None:
+        with self._lock:
+            rank = job.turn.rank
+            self._running[rank].discard(job)
+            self._patient.discard(job)
+            self._waiting[rank] = deque(entry for entry in self._waiting[rank] if entry[0] is not job)
+            if job.key is not None:
+                self._of_key[job.key] -= 1
+                self._of_key += Counter()  # forgets those at zero
+        release()
+        self._start()
+
+    def _learn(self, rank: Rank, took_s: float) -> None:
+        if rank == Rank.INTERACTIVE:
+            with self._lock:
+                self._typical_s += 0.2 * (took_s - self._typical_s)
 
 
 async def _disconnected(request: Request) -> None:

@@ -31,12 +31,23 @@ class Settings(BaseSettings):
     max_audio_s: float = Field(
         default=4 * 3600.0, gt=0, allow_inf_nan=False, description="Longest audio accepted once decoded, in seconds."
     )
-    workers: int = Field(default=1, ge=1, le=64, description="Transcriptions that run at the same time.")
+    workers: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        description="Transcriptions that run at the same time; long ones do not count once they have got through 30 s.",
+    )
     max_waiting: int = Field(
-        default=16, ge=0, description="Requests that may wait for a worker; one more is answered 429."
+        default=64, ge=0, description="Requests that may wait for a worker; one more is answered 429."
+    )
+    max_per_key: int | None = Field(
+        default=None, ge=1, description="Requests of one key that may run and wait at the same time; unset for any."
+    )
+    background_workers: int = Field(
+        default=2, ge=1, le=64, description="Durable jobs that run at the same time, behind everything else."
     )
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of one transcription; unset leaves it to PyTorch."
+        default=None, ge=1, le=1024, description="CPU threads of the acoustic model; unset leaves it to PyTorch."
     )
     runtime: RuntimeChoice = Field(
         default="auto",

@@ -9,7 +9,7 @@ from service.errors import InvalidRequestError
 from service.event_stream import stream_response
 from service.formats import CONTENT_TYPES, RESPONSE_FORMATS, render
 from service.recogniser import ServedModel
-from service.scheduler import Scheduler
+from service.scheduler import Job, Scheduler
 from service.schemas import form_schema, parse_options
 from service.settings import Settings
 from service.uploads import read_upload
@@ -56,7 +56,8 @@ async def create_transcription(request: Request) -> Response:
 
     # What can be refused without the upload is refused before it.
     served.ready()
-    scheduler.check_room()
+    key = getattr(request.state, "key_name", None)
+    scheduler.check_room(key)
 
     upload = await read_upload(request, settings.max_upload_bytes)
     try:
@@ -66,11 +67,11 @@ async def create_transcription(request: Request) -> Response:
         upload.file.close()
         raise
 
-    def work(progress: Any) -> Transcript:
+    def work(running: Job[Transcript]) -> Transcript:
         # The bytes are read here, in the worker, so that only running jobs hold their audio in memory.
-        return served.transcribe(upload.read(), progress)
+        return served.transcribe(upload.read(), running.report)
 
-    job = scheduler.submit(work, release=upload.file.close)
+    job = scheduler.submit(work, key=key, release=upload.file.close)
     logprobs = "logprobs" in options.include
     if options.stream:
         if await job.finished_within(min(EARLY_FAILURE_S, settings.heartbeat_s)):

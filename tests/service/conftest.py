@@ -15,6 +15,7 @@ import uvicorn
 from service.app import create_app
 from service.settings import Settings
 from tests.service.fakes import FakeTranscriber
+from tests.waiting import wait_until as wait_until  # tests of the service find it here
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,6 @@ def request(method: str, url: str, **more: Any) -> httpx.Response:
     """One request on a connection of its own; without loading certificates, which would cost more than all else."""
     with httpx.Client(verify=False, timeout=60) as client:
         return client.request(method, url, **more)
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    """Wait for what another thread or process does; a limit only so that a failure is one."""
-    pause = threading.Event()
-    for _ in range(round(limit_s / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    pytest.fail(f"did not happen within {limit_s:g} s")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,178 @@
+"""Whose work goes first where many share one processor.
+
+A caller's thread takes a `Turn`; everything that can be contended for asks it. Work is divided into small units (one
+window for the network, half a second of audio for the search), between which the more urgent goes first. What has had
+much of the processor already is patient: so a short clip never waits behind a long file, and nobody has to say
+beforehand how long a file is (Kleinrock, "Queueing Systems", volume 2, 1976: feedback scheduling by attained service).
+"""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+PATIENT_AFTER_FRAMES = 3000  # feature frames that the network has computed: 30 s, one full window
+OVERDUE_S = 0.1  # what waits longer than this counts as not patient: it is slowed down, not stopped
+CHECK_S = 0.05  # how often a waiting thread asks whether it is still wanted
+
+
+class Rank(IntEnum):
+    """How urgent work is by its kind."""
+
+    LIVE = 0  # somebody is speaking
+    INTERACTIVE = 1  # somebody waits for the answer
+    BACKGROUND = 2  # nobody waits
+
+
+@dataclass(eq=False)
+class Turn:
+    """One caller's claim on the processor.
+
+    Attributes:
+        rank: its kind.
+        check: raises once nobody wants the work any more; asked wherever it waits.
+        on_patient: called once, when it becomes patient, from the thread that computes.
+        attained_frames: feature frames that the network has computed for it.
+    """
+
+    rank: Rank = Rank.INTERACTIVE
+    check: Callable[[], None] = lambda: None
+    on_patient: Callable[[], None] = lambda: None
+    attained_frames: int = 0
+
+    @property
+    def patient(self) -> bool:
+        """Whether others go first."""
+        return self.rank == Rank.BACKGROUND or self.attained_frames >= PATIENT_AFTER_FRAMES
+
+    def attain(self, n_frames: int) -> None:
+        """The network has computed `n_frames` more for it."""
+        was_patient = self.patient
+        self.attained_frames += n_frames
+        if self.patient and not was_patient:
+            self.on_patient()
+
+
+_turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
+
+
+def current_turn() -> Turn:
+    """The turn of this thread; a new one where it has taken none."""
+    return _turn.get() or Turn()
+
+
+@contextmanager
+def taking(turn: Turn) -> Iterator[None]:
+    """What this thread does meanwhile is done for `turn`."""
+    token = _turn.set(turn)
+    try:
+        yield
+    finally:
+        _turn.reset(token)
+
+
+_numbers = itertools.count()
+
+
+@dataclass(eq=False)
+class Claim:
+    """A turn that waits somewhere.
+
+    Attributes:
+        turn: whose.
+        since_s: monotonic seconds from when on.
+        granted: set once it need not wait any more.
+    """
+
+    turn: Turn
+    since_s: float = field(default_factory=time.monotonic)
+    number: int = field(default_factory=lambda: next(_numbers))
+    granted: threading.Event = field(default_factory=threading.Event)
+
+    def urgency(self) -> tuple[int, bool]:
+        """Less is more urgent."""
+        return self.turn.rank, self.turn.patient
+
+    def order(self, now_s: float) -> tuple[int, bool, int]:
+        """The least goes next: by urgency, then in order of arrival."""
+        if now_s - self.since_s > OVERDUE_S:
+            return min(self.turn.rank, Rank.INTERACTIVE), False, self.number
+        return *self.urgency(), self.number
+
+    def wait(self) -> None:
+        """Wait until granted; raises what the turn's `check` raises."""
+        while not self.granted.wait(CHECK_S):
+            self.turn.check()
+
+
+class Gate:
+    """Lets one thread through at a time, the most urgent first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Claim] = []
+        self._taken = False
+
+    @contextmanager
+    def entered(self) -> Iterator[Callable[[], None]]:
+        """Be the one; gives a function to be called between steps, which lets somebody more urgent go first.
+
+        Raises:
+            Exception: what the turn's `check` raises, at the beginning or in the function that it gives.
+        """
+        claim = Claim(current_turn())
+        with self._lock:
+            enters, self._taken = not self._taken, True
+            if not enters:
+                self._waiting.append(claim)
+        if not enters:
+            self._wait(claim)
+        inside = True
+
+        def give_way() -> None:
+            nonlocal inside
+            claim.turn.check()
+            with self._lock:
+                next_ = min(self._waiting, key=lambda other: other.order(time.monotonic()), default=None)
+                if next_ is None or next_.order(time.monotonic())[:2] >= claim.urgency():
+                    return
+                again = Claim(claim.turn)
+                self._waiting.append(again)
+                self._let_in(next_)
+            inside = False
+            self._wait(again)
+            inside = True
+
+        try:
+            yield give_way
+        finally:
+            if inside:
+                self._leave()
+
+    def _wait(self, claim: Claim) -> None:
+        try:
+            claim.wait()
+        except BaseException:
+            with self._lock:
+                waits = claim in self._waiting
+                if waits:
+                    self._waiting.remove(claim)
+            if not waits:  # let in at the same moment
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._waiting:
+                now_s = time.monotonic()
+                self._let_in(min(self._waiting, key=lambda other: other.order(now_s)))
+            else:
+                self._taken = False
+
+    def _let_in(self, claim: Claim) -> None:
+        self._waiting.remove(claim)
+        claim.granted.set()
