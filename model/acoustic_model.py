@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from model.cancellation import CancelToken, check
 from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
 
@@ -71,24 +72,34 @@ class AcousticModel(nn.Module):
         self.head = nn.Linear(width, config.vocabulary_size)
 
     def forward(
-        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+        self,
+        features_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
         """Log-probabilities of every unit in every output frame.
 
         Args:
             features_BTF: normalised features; what stands beyond each length is ignored.
             lengths_B: valid frames of each row, 0..T.
+            cancelled: asked between layers.
 
         Returns:
             log_probs_BSV: natural logarithms, float32; a row's values do not depend on the rows beside it. Beyond its
                 length they are arbitrary.
             lengths_B: valid output frames, `subsampled_length` of the frames.
+
+        Raises:
+            WorkCancelledError: `cancelled` was cancelled.
         """
-        outputs, lengths_B = self.encode(features_BTF, lengths_B)
+        outputs, lengths_B = self.encode(features_BTF, lengths_B, cancelled)
         return self.classify(outputs[-1]), lengths_B
 
     def encode(
-        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+        self,
+        features_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        cancelled: CancelToken | None = None,
     ) -> tuple[list[Float[Tensor, "B S D"]], Int[Tensor, " B"]]:
         """The output of every layer, the first one first, and the valid output frames; arguments as in `forward`."""
         features_BTF = features_BTF.masked_fill(_padding(features_BTF.shape[1], lengths_B), 0.0)
@@ -99,6 +110,7 @@ class AcousticModel(nn.Module):
         flip_BS = flip_indices(lengths_B, x_BSD.shape[1])
         outputs = []
         for layer in self.layers:
+            check(cancelled)
             x_BSD = layer(x_BSD, flip_BS)
             outputs.append(x_BSD)
         return outputs, lengths_B

@@ -15,9 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from model.cancellation import CancelToken, check
 from model.errors import OptionError
 from model.runtime import Runtime
 from model.runtime_names import RuntimeName
+
+ASK_S = 0.05  # how often a caller that may be cancelled looks up while it waits
 
 
 class BatchingRuntime:
@@ -44,23 +47,42 @@ class BatchingRuntime:
         return self._runtime.name
 
     def __call__(
-        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+        self,
+        features_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
-        """See `Runtime`; raises what the runtime raises, in every caller whose rows were in that batch."""
-        request = _Request(features_BTF, lengths_B)
+        """See `Runtime`; raises what the runtime raises, in every caller whose rows were in that batch.
+
+        Who cancels stops waiting; a batch that holds rows of others, or was begun for them, is finished all the same.
+        """
+        request = _Request(features_BTF, lengths_B, cancelled)
         with self._lock:
             self._waiting.append(request)
         while not request.finished.is_set():
-            with self._places:
+            if not self._places.acquire(timeout=None if cancelled is None else ASK_S):
+                self._ask(request)
+                continue
+            try:
                 # Not necessarily with the request of this thread, which may have come too late for this batch.
                 taken = [] if request.finished.is_set() else self._take()
                 self._compute(taken)
-            if not taken:  # another thread computes it, or has
-                request.finished.wait()
+            finally:
+                self._places.release()
+            while not taken and not request.finished.wait(None if cancelled is None else ASK_S):
+                self._ask(request)  # another thread computes it
+        check(cancelled)
         if request.error is not None:
             raise request.error
         assert request.result is not None
         return request.result
+
+    def _ask(self, request: "_Request") -> None:
+        """Leave the line if the request was cancelled."""
+        if request.cancelled is not None and request.cancelled.is_cancelled:
+            with self._lock:
+                self._waiting = [other for other in self._waiting if other is not request]
+            request.cancelled.check()
 
     def _take(self) -> "list[_Request]":
         with self._lock:
@@ -83,7 +105,11 @@ class BatchingRuntime:
         longest = max(request.n_frames for request in requests)
         try:
             padded = [nn.functional.pad(r.features_BTF, (0, 0, 0, longest - r.n_frames)) for r in requests]
-            log_probs_BSV, lengths_B = self._runtime(torch.cat(padded), torch.cat([r.lengths_B for r in requests]))
+            rows_B = torch.cat([r.lengths_B for r in requests])
+            if len(requests) == 1 and requests[0].cancelled is not None:
+                log_probs_BSV, lengths_B = self._runtime(torch.cat(padded), rows_B, requests[0].cancelled)
+            else:
+                log_probs_BSV, lengths_B = self._runtime(torch.cat(padded), rows_B)
             rows = [len(request.lengths_B) for request in requests]
             for request, part_BSV, part_B in zip(
                 requests, torch.split(log_probs_BSV, rows), torch.split(lengths_B, rows), strict=True
@@ -101,6 +127,7 @@ class BatchingRuntime:
 class _Request:
     features_BTF: Tensor
     lengths_B: Tensor
+    cancelled: CancelToken | None = None
     finished: threading.Event = field(default_factory=threading.Event)
     result: tuple[Tensor, Tensor] | None = None
     error: Exception | None = None

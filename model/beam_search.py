@@ -12,7 +12,6 @@ language model KenLM's (Heafield, "KenLM", WMT 2011).
 """
 
 import copy
-import threading
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -28,6 +27,7 @@ from flashlight.lib.text.dictionary import Dictionary
 from jaxtyping import Float
 from torch import Tensor
 
+from model.cancellation import CancelToken, check
 from model.decoder import DecodedUnit, units_along
 from model.errors import OptionError
 from model.hypothesis import Hypothesis, NBest
@@ -37,12 +37,15 @@ from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
 
 UNKNOWN_WORD = "<unk>"
 IMPOSSIBLE = -1e4  # a log-probability that no beam survives
+# Searched at once. flashlight keeps Python's lock while it searches: between pieces other threads have their turn, and
+# the work can be cancelled.
+PIECE_FRAMES = 25
 
 
 class BeamSearch:
     """The search for one tokenizer and language model; building it takes a second or two.
 
-    Safe to call from several threads, one of which searches at a time.
+    Safe to call from several threads: what they share is only read.
 
     Args:
         tokenizer: what the columns of the log-probs mean.
@@ -81,7 +84,7 @@ class BeamSearch:
             self._trie.insert([*tokenizer.encode(word.lower()), boundary], index, score)
         self._trie.smear(SmearingMode.MAX)
         self._unknown = len(spellable)
-        self._lock = threading.Lock()
+        self._cancelled: CancelToken | None = None
         self._use(language_model.search)
 
     def with_config(self, config: BeamSearchConfig) -> "BeamSearch":
@@ -90,9 +93,15 @@ class BeamSearch:
         other._use(config)
         return other
 
+    def stopped_by(self, cancelled: CancelToken | None) -> "BeamSearch":
+        """The same search, which raises `WorkCancelledError` soon after `cancelled` was cancelled."""
+        other = copy.copy(self)
+        other._cancelled = cancelled
+        return other
+
     def _use(self, config: BeamSearchConfig) -> None:
         self.config = config
-        options = LexiconDecoderOptions(
+        self._options = LexiconDecoderOptions(
             beam_size=config.beam_size,
             beam_size_token=min(config.beam_units, len(self._boundary_V)),
             beam_threshold=config.beam_threshold,
@@ -102,9 +111,6 @@ class BeamSearch:
             sil_score=0.0,
             log_add=False,
             criterion_type=CriterionType.CTC,
-        )
-        self._decoder = LexiconDecoder(
-            options, self._trie, self._lm, self._boundary, BLANK_ID, self._unknown, [], False
         )
 
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
@@ -157,9 +163,16 @@ class BeamSearch:
         # A word of the search ends with a boundary, also the last one, after which speech has none: a frame is added
         # in which it costs nothing.
         with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float().contiguous()
-        n_frames, n_units = with_end_SV.shape
-        with self._lock:
-            results = self._decoder.decode(with_end_SV.data_ptr(), n_frames, n_units)
+        # One for every search: it holds the beam.
+        decoder = LexiconDecoder(
+            self._options, self._trie, self._lm, self._boundary, BLANK_ID, self._unknown, [], False
+        )
+        decoder.decode_begin()
+        for piece_SV in torch.split(with_end_SV, PIECE_FRAMES):
+            check(self._cancelled)
+            decoder.decode_step(piece_SV.data_ptr(), len(piece_SV), with_end_SV.shape[1])
+        decoder.decode_end()
+        results = decoder.get_all_final_hypothesis()
         return ((self._path(result.tokens), [word for word in result.words if word >= 0]) for result in results)
 
     def _path(self, tokens: list[int]) -> list[int]:

@@ -6,7 +6,8 @@ ModelError
 │   ├── BundleFormatError       written in another format version, or not a bundle
 │   └── BundleHashError         a file does not have the content its hash promises
 ├── UnknownCharacterError       text with a character that the tokenizer has no unit for
-└── OptionError                 an option outside its range
+├── OptionError                 an option outside its range
+└── WorkCancelledError          the caller has cancelled the work
 """
 
 from features.errors import CepstraError
@@ -38,3 +39,7 @@ class UnknownCharacterError(ModelError):
 
 class OptionError(ModelError):
     """An option outside its range."""
+
+
+class WorkCancelledError(ModelError):
+    """The caller has cancelled the work (`model.cancellation`); there is no result."""

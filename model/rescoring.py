@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.beam_search import BeamSearch
+from model.cancellation import CancelToken
 from model.decoder import DecodedUnit
 from model.errors import OptionError
 from model.hypothesis import Hypothesis, NBest
@@ -36,6 +37,10 @@ class Rescorer:
 
     def __init__(self, search: BeamSearch, neural_lm: NeuralLanguageModel, config: RescoringConfig) -> None:
         self._search, self._neural_lm, self._config = search, neural_lm, config
+
+    def stopped_by(self, cancelled: CancelToken | None) -> "Rescorer":
+        """The same, which raises `WorkCancelledError` soon after `cancelled` was cancelled."""
+        return Rescorer(self._search.stopped_by(cancelled), self._neural_lm, self._config)
 
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
         """The best path's units, in order of time, as `BeamSearch.decode` gives them."""

@@ -16,7 +16,7 @@ words depends on how sure the model is.
 import importlib.util
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from model.acoustic_model import AcousticModel
+from model.cancellation import CancelToken
 from model.errors import OptionError
 from model.runtime_names import RUNTIMES, RuntimeChoice, RuntimeName
 
@@ -44,9 +45,12 @@ class Runtime(Protocol):
         """Which one it is."""
 
     def __call__(
-        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+        self,
+        features_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
-        """Log-probabilities and their lengths; arguments and results as in `AcousticModel.forward`."""
+        """Log-probabilities and their lengths; arguments, results and errors as in `AcousticModel.forward`."""
 
 
 class TorchRuntime:
@@ -59,11 +63,14 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def __call__(
-        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+        self,
+        features_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
         """See `Runtime`."""
         with torch.autocast(features_BTF.device.type, torch.bfloat16, enabled=self._bf16):
-            log_probs_BSV, lengths_B = self._model(features_BTF, lengths_B)
+            log_probs_BSV, lengths_B = self._model(features_BTF, lengths_B, cancelled)
         return log_probs_BSV, lengths_B
 
 
@@ -82,6 +89,7 @@ class OnnxRuntime:
         from model.export import export_onnx, quantize_onnx
 
         self.name: RuntimeName = "onnx-int8" if int8 else "onnx"
+        self._run_options: Callable[[], Any] = onnxruntime.RunOptions
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3  # errors
@@ -92,12 +100,32 @@ class OnnxRuntime:
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def __call__(
-        self, features_BTF: Float[Tensor, "B T F"], lengths_B: Int[Tensor, " B"]
+        self,
+        features_BTF: Float[Tensor, "B T F"],
+        lengths_B: Int[Tensor, " B"],
+        cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
         """See `Runtime`."""
         inputs = {"features": features_BTF.numpy(), "lengths": lengths_B.to(torch.int64).numpy()}
-        log_probs_BSV, output_lengths_B = self._session.run(None, inputs)
+        if cancelled is None:
+            log_probs_BSV, output_lengths_B = self._session.run(None, inputs)
+        else:
+            log_probs_BSV, output_lengths_B = self._stoppable(inputs, cancelled)
         return torch.from_numpy(log_probs_BSV), torch.from_numpy(output_lengths_B)
+
+    def _stoppable(self, inputs: dict[str, Any], cancelled: CancelToken) -> Any:
+        """The session's outputs; it looks at its options' flag between the nodes of the graph, a layer each."""
+        options = self._run_options()
+
+        def stop() -> None:
+            options.terminate = True
+
+        with cancelled.calling(stop):
+            try:
+                return self._session.run(None, inputs, options)
+            except Exception:
+                cancelled.check()  # what stopped it is not its own error
+                raise
 
 
 def make_runtime(

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from features.errors import AudioParameterError, AudioTooLongError
 from features.limits import AudioLimits
 from features.speech_detection import SpeechDetectionConfig
 from model.acoustic_model import SUBSAMPLING, subsampled_length
+from model.cancellation import CancelToken, check
 from model.checkpoint import Bundle, load_bundle
 from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
@@ -36,6 +37,10 @@ from model.tokenizer import BLANK_ID
 from model.transcript import Transcript
 from model.transcription import Transcription
 from model.windows import CutWindow, WindowCutter
+
+if TYPE_CHECKING:
+    from model.beam_search import BeamSearch
+    from model.rescoring import Rescorer
 
 DETECTION = SpeechDetectionConfig()
 SILENCE_LOGPROB = -30.0  # of every letter where the network is not asked
@@ -73,16 +78,9 @@ class Transcriber:
         self.bundle = bundle
         self.runtime: Runtime = runtime or TorchRuntime(bundle.acoustic_model)
         self.decode = decode_greedy
-        self._n_best: Callable[[Tensor, int], list[NBest]] | None = None
-        if bundle.language_model is not None and not greedy:
-            from model.beam_search import BeamSearch  # flashlight need not be there for greedy decoding
-            from model.rescoring import Rescorer
-
-            search = BeamSearch(bundle.tokenizer, bundle.language_model)
-            self.decode, self._n_best = search.decode, search.n_best
-            if bundle.neural_lm is not None:
-                rescorer = Rescorer(search, bundle.neural_lm, bundle.rescoring)
-                self.decode, self._n_best = rescorer.decode, rescorer.n_best
+        self._search: BeamSearch | Rescorer | None = None if greedy else _make_search(bundle)
+        if self._search is not None:
+            self.decode = self._search.decode
         self.chunking = chunking or ChunkingConfig()
         self._rate_hz = bundle.front_end.config.sample_rate_hz
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
@@ -143,6 +141,7 @@ class Transcriber:
         *,
         max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
+        cancelled: CancelToken | None = None,
     ) -> Transcript:
         """Audio → words.
 
@@ -151,16 +150,23 @@ class Transcriber:
             max_duration_s: the most seconds of audio accepted; enforced while decoding, so that it bounds memory too.
                 Whoever opens an `AudioStream` sets its limits.
             progress: called with the share of the work done, 0..1, from the calling thread.
+            cancelled: ends the work soon after it was cancelled from another thread: it is asked between blocks of
+                decoding, layers of the network and pieces of the search, each some hundredths of a second.
 
         Raises:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
+            WorkCancelledError: `cancelled` was cancelled.
             OSError: the path cannot be opened.
         """
-        transcription = Transcription(self.decode, self.bundle.tokenizer, self.frame_s, self.rejection)
+        search = self._search.stopped_by(cancelled) if self._search else None
+        decode = search.decode if search else self.decode
+        transcription = Transcription(decode, self.bundle.tokenizer, self.frame_s, self.rejection)
         cutter = self._cutter()
+        check(cancelled)
         with self._opened(audio, max_duration_s) as blocks:
-            for first_frame, log_probs_SV in self._listen(blocks, cutter, progress):
+            for first_frame, log_probs_SV in self._listen(blocks, cutter, progress, cancelled):
                 transcription.feed(first_frame, log_probs_SV)
+        check(cancelled)
         return transcription.finish(cutter.seen_samples / self._rate_hz)
 
     def n_best(
@@ -181,9 +187,9 @@ class Transcriber:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
             OSError: the path cannot be opened.
         """
-        if self._n_best is None:
+        if self._search is None:
             raise OptionError(f"{self.name!r} is decoded greedily; only a language model's search has an N-best list")
-        return self._n_best(self.log_probs(_accept(audio, max_duration_s)), n)
+        return self._search.n_best(self.log_probs(_accept(audio, max_duration_s)), n)
 
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
         """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms.
@@ -202,7 +208,11 @@ class Transcriber:
         return torch.cat([*pieces, self._silence(n_frames - reached)])
 
     def _listen(
-        self, blocks: AudioStream, cutter: WindowCutter, progress: Callable[[float], None] | None
+        self,
+        blocks: AudioStream,
+        cutter: WindowCutter,
+        progress: Callable[[float], None] | None,
+        cancelled: CancelToken | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
         """What the network says, window by window, and the number of the first frame of each."""
         told = 0.0
@@ -215,22 +225,24 @@ class Transcriber:
                 progress(share)
 
         for block_N in blocks:
+            check(cancelled)
             for window in cutter.feed(block_N):
-                yield window.first_frame, self._window_log_probs(window)
+                yield window.first_frame, self._window_log_probs(window, cancelled)
                 tell(blocks.share_read)
             tell(blocks.share_read)
         for window in cutter.flush():
-            yield window.first_frame, self._window_log_probs(window)
+            yield window.first_frame, self._window_log_probs(window, cancelled)
             tell(1.0)
         tell(1.0)
 
     @torch.inference_mode()
-    def _window_log_probs(self, window: CutWindow) -> Tensor:
+    def _window_log_probs(self, window: CutWindow, cancelled: CancelToken | None) -> Tensor:
+        check(cancelled)
         # A copy, because a caller's array may be read-only.
         samples_BN = torch.tensor(window.samples_N).unsqueeze(0)
         features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
         features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
-        log_probs_BSV, _ = self.runtime(features_BTF, lengths_B)
+        log_probs_BSV, _ = self.runtime(features_BTF, lengths_B, cancelled)
         end = None if window.keep_frames is None else window.skip_frames + window.keep_frames
         return torch.as_tensor(log_probs_BSV[0, window.skip_frames : end])
 
@@ -280,6 +292,17 @@ class _WaveformBlocks:
             block_N = self._samples_N[self._read : self._read + self._block]
             self._read += len(block_N)
             yield block_N
+
+
+def _make_search(bundle: Bundle) -> "BeamSearch | Rescorer | None":
+    """What finds words with the bundle's language models; None where it has none."""
+    if bundle.language_model is None:
+        return None
+    from model.beam_search import BeamSearch  # flashlight need not be there for greedy decoding
+    from model.rescoring import Rescorer
+
+    search = BeamSearch(bundle.tokenizer, bundle.language_model)
+    return search if bundle.neural_lm is None else Rescorer(search, bundle.neural_lm, bundle.rescoring)
 
 
 def _accept(audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None) -> Waveform:
