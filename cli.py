@@ -7,6 +7,7 @@ import typer
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from service.key_commands import keys_app
 from service.state import STATE_DIR
 from training.commands import data_app, evaluate, train
 from training.neural_commands import lm_app
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 app.add_typer(lm_app, name="lm")
+app.add_typer(keys_app, name="keys")
 app.command()(train)
 app.command()(evaluate)
 
@@ -50,6 +52,25 @@ def serve(
     ] = STATE_DIR,
     host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, _option("PORT", "TCP port to listen on; 0 takes any free one.")] = 8000,
+    allow_anonymous: Annotated[
+        bool,
+        _option(
+            "ALLOW_ANONYMOUS",
+            "Serve without keys even where other machines reach the address, as long as no key was created.",
+        ),
+    ] = False,
+    key_rate: Annotated[
+        int | None,
+        _option("KEY_RATE", "Requests a minute of a key that has no rate of its own; unset is no limit."),
+    ] = None,
+    allowed_origins: Annotated[
+        str | None,
+        _option(
+            "ALLOWED_ORIGINS",
+            "Origins of web pages that may call the service, besides its own page, with commas: "
+            "https://example.org; * for all.",
+        ),
+    ] = None,
     max_upload_bytes: Annotated[int, _option("MAX_UPLOAD_BYTES", "Largest audio file accepted, in bytes.")] = 256
     * 1024
     * 1024,
@@ -67,7 +88,11 @@ def serve(
     ] = 64,
     max_per_key: Annotated[
         int | None,
-        _option("MAX_PER_KEY", "Requests of one key that may run and wait at the same time; unset for any."),
+        _option(
+            "MAX_PER_KEY",
+            "Requests of one key that may run and wait at the same time, unless it has a limit of its own; "
+            "unset for any.",
+        ),
     ] = None,
     background_workers: Annotated[
         int, _option("BACKGROUND_WORKERS", "Durable jobs that run at the same time, behind everything else.")
@@ -99,11 +124,15 @@ def serve(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "Least severe message that is logged.")
     ] = "info",
+    log_transcripts: Annotated[bool, _option("LOG_TRANSCRIPTS", "Write every transcript into the log.")] = False,
 ) -> None:
     """Serve the HTTP API and the page at /; an option wins over its environment variable."""
     options = locals()
     from pydantic import ValidationError
 
+    from features.errors import CepstraError
+    from service.exposure import check_exposure
+    from service.keys import KeyFile
     from service.settings import Settings
 
     try:
@@ -117,6 +146,10 @@ def serve(
         )
     if not settings.bundle.is_dir():
         _fail(f"no model bundle at {settings.bundle}; name one with --bundle or CEPSTRA_BUNDLE")
+    try:
+        check_exposure(settings, KeyFile(settings.state_dir))
+    except CepstraError as error:
+        _fail(str(error))
 
     from service.server import serve as run_server
 

@@ -1,6 +1,7 @@
 """The service as one ASGI application.
 
-request → RequestContext (id, headers, log) → BodyLimit (bytes) → route → Scheduler (a worker thread) → format
+request → RequestContext (id, headers, log) → BodyLimit (bytes) → Access (origin, key) → route
+        → Scheduler (a worker thread) → format
 """
 
 import asyncio
@@ -12,9 +13,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from features.errors import CepstraError
+from service.access import Access
 from service.errors import error_response, openai_error
+from service.key_ring import KeyRing
+from service.keys import KeyFile
 from service.recogniser import Recogniser, ServedModel
 from service.request_context import RequestContext
 from service.routes import health, models, page, transcriptions
@@ -55,8 +60,19 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
     app.add_exception_handler(CepstraError, _answer_ours)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
+    # Outermost is what is added last. Access is inside of BodyLimit, which lets a client that is still sending read why
+    # it was refused.
+    app.add_middleware(Access, settings=settings, keys=KeyRing(KeyFile(settings.state_dir)))
     app.add_middleware(BodyLimit, max_file_bytes=settings.max_upload_bytes)
-    app.add_middleware(RequestContext)  # added last, so it is outermost
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=("x-request-id", "retry-after"),
+        )
+    app.add_middleware(RequestContext)
     return app
 
 

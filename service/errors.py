@@ -7,7 +7,12 @@
     ├── UnknownModelError           `model` names nothing that is served
     ├── NotReadyError               the model is still loading, or could not be loaded
     ├── QueueFullError              too many requests are waiting
+    ├── AuthenticationError         no key, or one that is unknown, revoked or expired
+    ├── ForbiddenError              the key may not do this
+    ├── OriginError                 a web page of elsewhere asks, or one whose name was pointed here
+    ├── RateLimitError              the key comes more often than it may
     └── ClientGoneError             the client hung up; nobody reads this answer
+    KeyFileError, ExposedError      below `CepstraError` too; they end the start, and no request causes them
 
 Every error answer has OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
 """
@@ -82,6 +87,30 @@ class QueueFullError(ServiceError):
     """As many requests are waiting as may wait."""
 
 
+class AuthenticationError(ServiceError):
+    """A key is needed and none came, or one that is unknown, revoked or expired."""
+
+
+class ForbiddenError(ServiceError):
+    """The key is good, but not for this."""
+
+
+class OriginError(ServiceError):
+    """A web page of elsewhere asks, or one whose name was pointed at this machine."""
+
+
+class RateLimitError(ServiceError):
+    """The key comes more often than it may."""
+
+
+class KeyFileError(CepstraError):
+    """The file of keys cannot be read or written, or does not hold what is asked of it."""
+
+
+class ExposedError(CepstraError):
+    """Other machines could use the service without a key, and nobody said that this is meant."""
+
+
 class ClientGoneError(ServiceError):
     """The client closed its connection before the answer was there."""
 
@@ -122,6 +151,10 @@ TABLE: dict[type[CepstraError], Row] = {
     UnknownModelError: Row(404, INVALID_REQUEST, "model_not_found", "model"),
     NotReadyError: Row(503, SERVER_ERROR, "not_ready"),
     QueueFullError: Row(429, "rate_limit_error", "queue_full"),
+    AuthenticationError: Row(401, INVALID_REQUEST, "invalid_api_key"),
+    ForbiddenError: Row(403, INVALID_REQUEST, "insufficient_scope"),
+    OriginError: Row(403, INVALID_REQUEST, "origin_not_allowed"),
+    RateLimitError: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     ClientGoneError: Row(499, SERVER_ERROR, "client_gone"),
 }
 
@@ -149,6 +182,8 @@ def error_response(error: Exception) -> JSONResponse:
     """The whole HTTP answer for any exception."""
     status = row_of(error).status if isinstance(error, CepstraError) else 500
     headers = {}
+    if isinstance(error, AuthenticationError):
+        headers["www-authenticate"] = "Bearer"
     if isinstance(error, ServiceError) and error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
     return JSONResponse(error_object(error), status, headers)

@@ -121,7 +121,7 @@ class Scheduler:
         workers: interactive jobs that run at once, those that have become patient not counted.
         max_waiting: interactive jobs that may wait for a place.
         background_workers: background jobs that run at once.
-        max_per_key: interactive jobs of one key, running and waiting; None for no such limit.
+        max_per_key: interactive jobs of a key without a limit of its own, running and waiting; None for no limit.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class Scheduler:
         self._of_key: Counter[str] = Counter()
         self._typical_s = 1.0
 
-    def check_room(self, key: str | None = None) -> None:
+    def check_room(self, key: str | None = None, max_of_key: int | None = None) -> None:
         """Raise QueueFullError where one more interactive job could not wait; spares reading an upload for nothing."""
         with self._lock:
-            self._check_room(key)
+            self._check_room(key, max_of_key)
 
     def submit(
         self,
@@ -151,6 +151,7 @@ class Scheduler:
         *,
         priority: Rank = Rank.INTERACTIVE,
         key: str | None = None,
+        max_of_key: int | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> Job[T]:
         """Queue `work`, which is given its job: to report progress to, and to ask whether it is still wanted.
@@ -159,6 +160,7 @@ class Scheduler:
             work: runs in a thread, in which the model's work is done with the job's turn.
             priority: its class.
             key: who sent it.
+            max_of_key: the key's own limit, in place of `max_per_key`.
             release: called exactly once when the job has ended in any way, also where it never ran; from any thread.
 
         Raises:
@@ -188,7 +190,7 @@ class Scheduler:
         try:
             with self._lock:
                 if priority == Rank.INTERACTIVE:
-                    self._check_room(key)
+                    self._check_room(key, max_of_key)
                 if key is not None:
                     self._of_key[key] += 1
                 self._waiting[priority].append((job, run))
@@ -224,7 +226,7 @@ class Scheduler:
             job.abandon()
         await asyncio.to_thread(self._pool.shutdown)
 
-    def _check_room(self, key: str | None) -> None:
+    def _check_room(self, key: str | None, max_of_key: int | None) -> None:
         in_house = len(self._waiting[Rank.INTERACTIVE]) + len(self._running[Rank.INTERACTIVE])
         workers = self._places[Rank.INTERACTIVE]
         # A place is free as soon as one of those that run has ended.
@@ -235,10 +237,12 @@ class Scheduler:
                 f"{self._max_waiting}). Try again in {retry_after_s} s.",
                 retry_after_s=retry_after_s,
             )
-        if key is not None and self._max_per_key is not None and self._of_key[key] >= self._max_per_key:
+        limit = max_of_key or self._max_per_key
+        if key is not None and limit is not None and self._of_key[key] >= limit:
+            whose = "its own limit" if max_of_key else "CEPSTRA_MAX_PER_KEY"
             raise QueueFullError(
-                f"{self._max_per_key} requests of the key '{key}' are in work already (CEPSTRA_MAX_PER_KEY); wait "
-                "until one of them is answered.",
+                f"{limit} requests of the key '{key}' are in work already ({whose}); wait until one of them "
+                "is answered.",
                 code="concurrency_limit",
                 retry_after_s=min(60, max(1, round(self._typical_s))),
             )

@@ -3,10 +3,11 @@
 `docs/settings.md` and `cepstra serve --help` list the same settings; tests hold them equal to this class.
 """
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.runtime_names import RuntimeChoice
@@ -14,6 +15,7 @@ from model.shipped import SHIPPED_BUNDLE
 from service.state import STATE_DIR
 
 MIB = 1024 * 1024
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
 class Settings(BaseSettings):
@@ -27,6 +29,18 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Serve without keys even where other machines reach the address, as long as no key was created.",
+    )
+    key_rate: int | None = Field(
+        default=None, ge=1, description="Requests a minute of a key that has no rate of its own; unset is no limit."
+    )
+    allowed_origins: str | None = Field(
+        default=None,
+        description="Origins of web pages that may call the service, besides its own page, with commas: "
+        "https://example.org; * for all.",
+    )
     max_upload_bytes: int = Field(default=256 * MIB, ge=1, description="Largest audio file accepted, in bytes.")
     max_audio_s: float = Field(
         default=4 * 3600.0, gt=0, allow_inf_nan=False, description="Longest audio accepted once decoded, in seconds."
@@ -41,7 +55,10 @@ class Settings(BaseSettings):
         default=64, ge=0, description="Requests that may wait for a worker; one more is answered 429."
     )
     max_per_key: int | None = Field(
-        default=None, ge=1, description="Requests of one key that may run and wait at the same time; unset for any."
+        default=None,
+        ge=1,
+        description="Requests of one key that may run and wait at the same time, unless it has a limit of its own; "
+        "unset for any.",
     )
     background_workers: int = Field(
         default=2, ge=1, le=64, description="Durable jobs that run at the same time, behind everything else."
@@ -70,3 +87,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe message that is logged."
     )
+    log_transcripts: bool = Field(default=False, description="Write every transcript into the log.")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """`allowed_origins`, one by one."""
+        return tuple(part.strip() for part in (self.allowed_origins or "").split(",") if part.strip())
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, value: str | None) -> str | None:
+        for origin in (value or "").split(","):
+            if origin.strip() not in ("", "*") and not ORIGIN.fullmatch(origin.strip()):
+                raise ValueError(f"'{origin.strip()}' is not an origin such as https://example.org:8443")
+        return value

@@ -1,10 +1,12 @@
 """`POST /v1/audio/transcriptions`, and the refusal of `/v1/audio/translations`."""
 
+import logging
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from model.transcript import Transcript
+from service.access import holder_of
 from service.errors import InvalidRequestError
 from service.event_stream import stream_response
 from service.formats import CONTENT_TYPES, RESPONSE_FORMATS, render
@@ -13,6 +15,8 @@ from service.scheduler import Job, Scheduler
 from service.schemas import form_schema, parse_options
 from service.settings import Settings
 from service.uploads import read_upload
+
+logger = logging.getLogger("cepstra.service")
 
 router = APIRouter()
 
@@ -56,8 +60,8 @@ async def create_transcription(request: Request) -> Response:
 
     # What can be refused without the upload is refused before it.
     served.ready()
-    key = getattr(request.state, "key_name", None)
-    scheduler.check_room(key)
+    key, max_of_key = holder_of(request)
+    scheduler.check_room(key, max_of_key)
 
     upload = await read_upload(request, settings.max_upload_bytes)
     try:
@@ -69,9 +73,12 @@ async def create_transcription(request: Request) -> Response:
 
     def work(running: Job[Transcript]) -> Transcript:
         # The bytes are read here, in the worker, so that only running jobs hold their audio in memory.
-        return served.transcribe(upload.read(), running.report)
+        transcript = served.transcribe(upload.read(), running.report)
+        if settings.log_transcripts:
+            logger.info("%s heard %r", request.state.request_id, transcript.text)
+        return transcript
 
-    job = scheduler.submit(work, key=key, release=upload.file.close)
+    job = scheduler.submit(work, key=key, max_of_key=max_of_key, release=upload.file.close)
     logprobs = "logprobs" in options.include
     if options.stream:
         if await job.finished_within(min(EARLY_FAILURE_S, settings.heartbeat_s)):

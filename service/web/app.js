@@ -1,7 +1,7 @@
 // The page at /: choose or drop a file, send it to this server's own API, show the words.
 
 const byId = (id) => document.getElementById(id);
-const sections = { work: byId("work"), problem: byId("problem"), result: byId("result") };
+const sections = { ask: byId("ask"), work: byId("work"), problem: byId("problem"), result: byId("result") };
 const player = byId("player");
 const transcript = byId("transcript");
 
@@ -35,6 +35,24 @@ window.addEventListener("drop", (event) => {
 
 byId("cancel").addEventListener("click", () => request?.abort());
 
+// ---- the key, where the server asks for one
+
+let key = sessionStorage.getItem("key"); // this tab's alone, and gone with it
+
+function askForKey(error) {
+  byId("ask-why").textContent = key ? error.message : "";
+  show("ask");
+  byId("key").focus();
+}
+
+byId("ask-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  key = byId("key").value.trim();
+  sessionStorage.setItem("key", key);
+  byId("key").value = "";
+  transcribe(file);
+});
+
 // ---- from file to words
 
 async function transcribe(chosen) {
@@ -46,7 +64,7 @@ async function transcribe(chosen) {
     const answer = await send(chosen, "verbose_json", whileWorking);
     if (file === chosen) showResult(chosen, JSON.parse(answer));
   } catch (error) {
-    if (file === chosen) error.cancelled ? show(null) : showProblem(error);
+    if (file === chosen) error.cancelled ? show(null) : error.status === 401 ? askForKey(error) : showProblem(error);
   }
 }
 
@@ -69,6 +87,7 @@ function send(chosen, format, progress) {
     xhr.addEventListener("error", () => reject(new Error("The server cannot be reached. Is it still running?")));
     xhr.addEventListener("abort", () => reject(Object.assign(new Error("cancelled"), { cancelled: true })));
     xhr.open("POST", "v1/audio/transcriptions");
+    if (key) xhr.setRequestHeader("authorization", `Bearer ${key}`);
     xhr.send(form);
   });
 }
@@ -94,6 +113,7 @@ function whileWorking(xhr, chosen) {
 
 function problemOf(xhr) {
   const error = new Error(`The server answered with status ${xhr.status}.`);
+  error.status = xhr.status;
   error.requestId = xhr.getResponseHeader("x-request-id");
   try {
     error.message = JSON.parse(xhr.responseText).error.message;

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from service.keys import KeyFile
 from service.settings import Settings
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import Server, serving, wait_until
@@ -155,6 +156,23 @@ def test_silence(page: Page, tmp_path: Path) -> None:
     (tmp_path / "silence.wav").write_bytes(wav(1.0, amplitude=0))
     choose(page, tmp_path / "silence.wav")
     expect(page.locator("#transcript")).to_have_text("No speech was heard.")
+
+
+def test_the_page_asks_for_a_key_where_one_is_needed(browser: Browser, speech: Path, tmp_path: Path) -> None:
+    secret = KeyFile(tmp_path).create("ada")
+    context = browser.new_context()
+    with serving(Settings(state_dir=tmp_path), FakeTranscriber()) as server:
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(server.url)
+        choose(page, speech)
+        for sent, wrong in (("wrong", "not valid"), (secret, "")):
+            page.fill("#key", sent)
+            page.keyboard.press("Enter")
+            expect(page.locator("#ask-why")).to_contain_text(wrong)
+        expect(page.locator(".word")).to_have_count(len(TEXT.split()))
+        expect(page.locator("#ask")).to_be_hidden()
+        context.close()
 
 
 def test_nothing_comes_from_elsewhere(browser: Browser, page_server: Server) -> None:

@@ -146,6 +146,20 @@ def test_one_key_cannot_take_all_places() -> None:
     scheduled(test, max_per_key=1)
 
 
+def test_a_key_may_have_a_limit_of_its_own() -> None:
+    async def test(scheduler: Scheduler) -> None:
+        work = Held()
+        scheduler.submit(work, key="ann", max_of_key=2)
+        scheduler.check_room("ann", 2)
+        with pytest.raises(QueueFullError, match="its own limit"):
+            scheduler.check_room("ann", 1)
+        with pytest.raises(QueueFullError, match="CEPSTRA_MAX_PER_KEY"):
+            scheduler.check_room("ann")
+        work.go.set()
+
+    scheduled(test, max_per_key=1)
+
+
 def test_an_error_of_the_work_is_its_result() -> None:
     def fail(job: Job[int]) -> int:
         raise ZeroDivisionError
