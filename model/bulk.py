@@ -32,7 +32,7 @@ def transcribe_many(
 ) -> Iterator[Transcript | Exception]:
     """Transcripts in the order of the audio; what one file cannot be transcribed for stands in its place.
 
-    The words are those that `Transcriber.transcribe` gives, but for an 8-bit runtime, where a batch shares one scale.
+    The words are those that `Transcriber.transcribe` gives.
 
     Args:
         transcriber: the model; it is not changed.
@@ -46,7 +46,7 @@ def transcribe_many(
     if n_threads < 1:
         raise OptionError(f"{n_threads} threads were asked for; 1 is the least")
     batched = copy.copy(transcriber)
-    batched.runtime = BatchingRuntime(_on_one_thread(transcriber), most_rows=BATCH_ROWS, at_once=n_threads)
+    batched.runtime = batching = BatchingRuntime(_on_one_thread(transcriber), most_rows=BATCH_ROWS, at_once=n_threads)
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # what the pool's threads begin with
     on_their_way: deque[Future[Transcript | Exception]] = deque()
@@ -61,6 +61,7 @@ def transcribe_many(
             yield on_their_way.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+        batching.close()
         torch.set_num_threads(before)
 
 

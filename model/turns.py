@@ -15,9 +15,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from model.cancellation import CancelToken, check
+
 PATIENT_AFTER_FRAMES = 3000  # feature frames that the network has computed: 30 s, one full window
 OVERDUE_S = 0.1  # what waits longer than this counts as not patient: it is slowed down, not stopped
-CHECK_S = 0.05  # how often a waiting thread asks whether it is still wanted
+ASK_S = 0.05  # how often who may be cancelled looks up while it waits
 
 
 class Rank(IntEnum):
@@ -34,13 +36,11 @@ class Turn:
 
     Attributes:
         rank: its kind.
-        check: raises once nobody wants the work any more; asked wherever it waits.
         on_patient: called once, when it becomes patient, from the thread that computes.
         attained_frames: feature frames that the network has computed for it.
     """
 
     rank: Rank = Rank.INTERACTIVE
-    check: Callable[[], None] = lambda: None
     on_patient: Callable[[], None] = lambda: None
     attained_frames: int = 0
 
@@ -103,10 +103,14 @@ class Claim:
             return min(self.turn.rank, Rank.INTERACTIVE), False, self.number
         return *self.urgency(), self.number
 
-    def wait(self) -> None:
-        """Wait until granted; raises what the turn's `check` raises."""
-        while not self.granted.wait(CHECK_S):
-            self.turn.check()
+    def wait(self, cancelled: CancelToken | None) -> None:
+        """Wait until granted.
+
+        Raises:
+            WorkCancelledError: `cancelled` was cancelled.
+        """
+        while not self.granted.wait(None if cancelled is None else ASK_S):
+            check(cancelled)
 
 
 class Gate:
@@ -118,11 +122,11 @@ class Gate:
         self._taken = False
 
     @contextmanager
-    def entered(self) -> Iterator[Callable[[], None]]:
+    def entered(self, cancelled: CancelToken | None = None) -> Iterator[Callable[[], None]]:
         """Be the one; gives a function to be called between steps, which lets somebody more urgent go first.
 
         Raises:
-            Exception: what the turn's `check` raises, at the beginning or in the function that it gives.
+            WorkCancelledError: `cancelled` was cancelled; here, or in the function that it gives.
         """
         claim = Claim(current_turn())
         with self._lock:
@@ -130,12 +134,12 @@ class Gate:
             if not enters:
                 self._waiting.append(claim)
         if not enters:
-            self._wait(claim)
+            self._wait(claim, cancelled)
         inside = True
 
         def give_way() -> None:
             nonlocal inside
-            claim.turn.check()
+            check(cancelled)
             with self._lock:
                 next_ = min(self._waiting, key=lambda other: other.order(time.monotonic()), default=None)
                 if next_ is None or next_.order(time.monotonic())[:2] >= claim.urgency():
@@ -144,7 +148,7 @@ class Gate:
                 self._waiting.append(again)
                 self._let_in(next_)
             inside = False
-            self._wait(again)
+            self._wait(again, cancelled)
             inside = True
 
         try:
@@ -153,9 +157,9 @@ class Gate:
             if inside:
                 self._leave()
 
-    def _wait(self, claim: Claim) -> None:
+    def _wait(self, claim: Claim, cancelled: CancelToken | None) -> None:
         try:
-            claim.wait()
+            claim.wait(cancelled)
         except BaseException:
             with self._lock:
                 waits = claim in self._waiting

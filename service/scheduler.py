@@ -20,15 +20,12 @@ from typing import Any, Generic, TypeVar, cast
 
 from fastapi import Request
 
+from model.cancellation import CancelToken
 from model.turns import Rank, Turn, taking
 from service.errors import ClientGoneError, QueueFullError
 
 T = TypeVar("T")
 MAX_LIVE_THREADS = 64
-
-
-class WorkAbandonedError(Exception):
-    """Ends the work of a job whose client has gone; raised inside it, by `report` and `check`."""
 
 
 class Job(Generic[T]):
@@ -38,6 +35,7 @@ class Job(Generic[T]):
         future: its result, for threads.
         progress: share of the work done, 0..1.
         turn: its claim on the processor.
+        cancelled: for the work: cancelled once nobody wants the result.
         key: the name of who sent it, where keys are used.
         submitted_s: monotonic seconds when it came.
     """
@@ -45,10 +43,10 @@ class Job(Generic[T]):
     def __init__(self, rank: Rank, key: str | None) -> None:
         self.future: Future[T] = Future()
         self.progress = 0.0
-        self.turn = Turn(rank, self.check)
+        self.turn = Turn(rank)
+        self.cancelled = CancelToken()
         self.key = key
         self.submitted_s = time.monotonic()
-        self._abandoned = threading.Event()
 
     @cached_property
     def finished(self) -> "asyncio.Future[T]":
@@ -57,23 +55,14 @@ class Job(Generic[T]):
 
     def abandon(self) -> None:
         """Nobody wants the result: leave the line, or stop where the work asks next."""
-        self._abandoned.set()
+        self.cancelled.cancel()
         self.future.cancel()
         if "finished" in self.__dict__:  # somebody on the event loop has asked for it, so this is the event loop
             self.finished.cancel()
 
-    def cancelled(self) -> bool:
-        """Whether nobody wants the result any more."""
-        return self._abandoned.is_set()
-
-    def check(self) -> None:
-        """Called by the work wherever it may stop; raises WorkAbandonedError once nobody wants it."""
-        if self._abandoned.is_set():
-            raise WorkAbandonedError
-
     def report(self, progress: float) -> None:
-        """Called by the work as it goes on; raises as `check` does."""
-        self.check()
+        """Called by the work as it goes on; raises WorkCancelledError once nobody wants it."""
+        self.cancelled.check()
         self.progress = progress
 
     async def finished_within(self, seconds: float) -> bool:
@@ -175,7 +164,7 @@ class Scheduler:
             started_s = time.monotonic()
             result, error = None, None
             try:
-                job.check()
+                job.cancelled.check()
                 with taking(job.turn):
                     result = work(job)
                 self._learn(priority, time.monotonic() - started_s)

@@ -4,6 +4,7 @@ import itertools
 import math
 import threading
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.beam_search import BeamSearch
-from model.decoder import decode_greedy
+from model.beam_search import PIECE_FRAMES, BeamSearch
+from model.decoder import DecodedUnit, decode_greedy
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.stretches import plan_stretches
 from model.tokenizer import CharacterTokenizer
+from model.turns import Rank, Turn, taking
 from tests.arpa import arpa
 
 TOKENIZER = CharacterTokenizer(" ab")
@@ -162,6 +164,21 @@ def test_nothing_said_gives_nothing(bigrams: Path, path: str) -> None:
     search = BeamSearch(TOKENIZER, language_model(bigrams, 1.0, 0.0))
     units = search.decode(spelled(path) if path else torch.zeros(0, 4))
     assert TOKENIZER.decode([unit.id for unit in units]).split() == []
+
+
+def test_searches_that_give_way_to_each_other_give_what_they_give_alone(bigrams: Path) -> None:
+    """The patient ones are interrupted between steps by whatever else comes."""
+    search = BeamSearch(TOKENIZER, language_model(bigrams, 1.0, 0.0)).with_config(BeamSearchConfig(beam_size=20))
+    generator = torch.Generator().manual_seed(3)
+    inputs = [torch.randn(20 * PIECE_FRAMES, 4, generator=generator).log_softmax(-1) for _ in range(6)]
+    alone = [search.decode(log_probs_SV) for log_probs_SV in inputs]
+
+    def decode(index: int) -> list[DecodedUnit]:
+        with taking(Turn(Rank.BACKGROUND if index % 2 == 0 else Rank.LIVE)):
+            return search.decode(inputs[index])
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(decode, range(6))) == alone
 
 
 def test_threads_give_what_one_gives(bigrams: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from model import turns
+from model.cancellation import CancelToken
+from model.errors import WorkCancelledError
 from model.turns import PATIENT_AFTER_FRAMES, Claim, Gate, Rank, Turn, current_turn, taking
 from tests.waiting import wait_until
 
@@ -14,18 +16,19 @@ class Visitor:
     """A thread that goes through a gate in steps; each step is told to `steps` and waits for `may_step`."""
 
     def __init__(self, name: str, gate: Gate, turn: Turn, steps: list[str], may_step: threading.Semaphore) -> None:
+        self.cancelled = CancelToken()
         self.error: Exception | None = None
         self.thread = threading.Thread(target=self._visit, args=(name, gate, turn, steps, may_step))
         self.thread.start()
 
     def _visit(self, name: str, gate: Gate, turn: Turn, steps: list[str], may_step: threading.Semaphore) -> None:
         try:
-            with taking(turn), gate.entered() as give_way:
+            with taking(turn), gate.entered(self.cancelled) as give_way:
                 for _ in range(2):
                     steps.append(name)
                     assert may_step.acquire(timeout=60)
                     give_way()
-        except RuntimeError as error:
+        except WorkCancelledError as error:
             self.error = error
 
 
@@ -68,21 +71,16 @@ def test_the_most_urgent_goes_first_and_between_steps(visit: Callable[..., Visit
 
 
 def test_who_is_not_wanted_any_more_leaves_and_holds_nobody_up(visit: Callable[..., Visitor]) -> None:
-    gone = threading.Event()
-
-    def check() -> None:
-        if gone.is_set():
-            raise RuntimeError("gone")
-
-    visitors = [visit("inside", Turn(check=check)), visit("waits", Turn(check=check)), visit("stays", Turn())]
-    gone.set()
+    visitors = [visit("inside", Turn()), visit("waits", Turn()), visit("stays", Turn())]
+    for visitor in visitors[:2]:
+        visitor.cancelled.cancel()
     visitors[1].thread.join(60)  # although nobody has left the gate
-    assert isinstance(visitors[1].error, RuntimeError)
+    assert isinstance(visitors[1].error, WorkCancelledError)
     for _ in range(3):
         visit.may_step.release()  # type: ignore[attr-defined]  # see the fixture
     for visitor in visitors:
         visitor.thread.join(60)
-    assert isinstance(visitors[0].error, RuntimeError)
+    assert isinstance(visitors[0].error, WorkCancelledError)
     assert visitors[2].error is None
     assert visit.steps == ["inside", "stays", "stays"]  # type: ignore[attr-defined]  # see the fixture
 

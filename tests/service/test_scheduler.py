@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from model.errors import WorkCancelledError
 from model.turns import PATIENT_AFTER_FRAMES, Rank, current_turn
 from service.errors import QueueFullError
-from service.scheduler import Job, Scheduler, WorkAbandonedError
+from service.scheduler import Job, Scheduler
 
 LIMIT_S = 60
 
@@ -83,7 +84,7 @@ def test_who_leaves_the_line_never_runs_and_makes_room() -> None:
         jobs[0].abandon()
         assert await works[3].has_begun()  # on the place of one that was told to stop
         assert works[0].released == 1
-        assert isinstance(jobs[0].future.exception(LIMIT_S), WorkAbandonedError)
+        assert isinstance(jobs[0].future.exception(LIMIT_S), WorkCancelledError)
         assert not works[2].began.is_set()
 
     scheduled(test)
