@@ -49,7 +49,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
     app.state.settings = settings
     app.state.served = ServedModel(settings, transcriber)
     app.state.scheduler = Scheduler(
-        settings.workers,
+        settings.workers if settings.batching else 1,
         settings.max_waiting,
         background_workers=settings.background_workers,
         max_per_key=settings.max_per_key,
@@ -82,6 +82,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     await loading
     await app.state.scheduler.close()
+    await asyncio.to_thread(app.state.served.close)
 
 
 async def _answer_ours(request: Request, error: Exception) -> JSONResponse:

@@ -10,18 +10,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from os import PathLike
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from features.errors import CepstraError
+from model.cancellation import CancelToken
 from model.transcript import Transcript
 from service.errors import NotReadyError, UnknownModelError
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from model.batching import BatchingRuntime
 
 logger = logging.getLogger("cepstra.service")
 
 ALIASES = ("default", "whisper-1")  # names under which any client finds the served model
 LANGUAGE = "en"
 WARM_UP_S = 2
+BATCH_ROWS = 8  # more gain nothing on a processor (benchmarks/recognition.py)
 
 Progress = Callable[[float], None]
 
@@ -43,8 +48,9 @@ class Recogniser(Protocol):
         *,
         max_duration_s: float | None = None,
         progress: Progress | None = None,
+        cancelled: CancelToken | None = None,
     ) -> Transcript:
-        """Audio → transcript; raises the `features.errors.AudioError` family."""
+        """Audio → transcript; raises the `features.errors.AudioError` family, and WorkCancelledError."""
 
 
 class ServedModel:
@@ -57,6 +63,7 @@ class ServedModel:
     Attributes:
         failure: why the model could not be loaded, else None.
         on_failure: called once if it could not, from the thread that loads.
+        batching: what computes the network for everybody, once it is loaded; None without batching.
     """
 
     def __init__(self, settings: Settings, recogniser: Recogniser | None = None) -> None:
@@ -66,6 +73,7 @@ class ServedModel:
         self._recent = RecentTranscripts(settings.remember_s, settings.max_audio_s)
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
+        self.batching: BatchingRuntime | None = None
 
     def load(self) -> None:
         """Load and warm up; blocks for seconds, so it runs in a thread of its own. Never raises."""
@@ -99,22 +107,37 @@ class ServedModel:
             )
         return recogniser
 
-    def transcribe(self, audio: bytes, progress: Progress) -> Transcript:
+    def transcribe(self, audio: bytes, progress: Progress, cancelled: CancelToken | None = None) -> Transcript:
         """Transcribe, or remember: the same bytes sent again within `remember_s` cost no work."""
         key = hashlib.sha256(audio).digest()
         transcript = self._recent.get(key)
         if transcript is None:
             limit_s = self._settings.max_audio_s
-            transcript = self.ready().transcribe(audio, max_duration_s=limit_s, progress=progress)
+            transcript = self.ready().transcribe(audio, max_duration_s=limit_s, progress=progress, cancelled=cancelled)
             self._recent.put(key, transcript)
         return transcript
 
+    def close(self) -> None:
+        """End the threads that compute; to be called once nothing is transcribed any more."""
+        if self.batching is not None:
+            self.batching.close()
+
     def _from_bundle(self) -> Recogniser:
-        from model.transcriber import Transcriber  # torch takes a second: /healthz must not wait for it
+        import torch  # takes a second: /healthz must not wait for it
+
+        from model.batching import BatchingRuntime
+        from model.transcriber import Transcriber
 
         settings = self._settings
-        transcriber = Transcriber.from_bundle(settings.bundle, threads=settings.threads, runtime=settings.runtime)
-        logger.info("the acoustic model runs on %s", transcriber.runtime.name)
+        threads = settings.threads or torch.get_num_threads()
+        # In batches every thread computes another one: two that share an LSTM's products wait for each other.
+        transcriber = Transcriber.from_bundle(
+            settings.bundle, threads=1 if settings.batching else threads, runtime=settings.runtime
+        )
+        if settings.batching:
+            self.batching = BatchingRuntime(transcriber.runtime, most_rows=BATCH_ROWS, at_once=threads)
+            transcriber.runtime = self.batching
+        logger.info("the acoustic model runs on %s, %d threads", transcriber.runtime.name, threads)
         return transcriber
 
 

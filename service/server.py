@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import logging.config
+import sys
 from typing import Any
 
 import uvicorn
@@ -10,6 +11,9 @@ import uvicorn
 from service.app import create_app
 from service.recogniser import ServedModel
 from service.settings import Settings
+
+# How long a thread that computes in Python may keep the event loop waiting; the search asks after about 2 ms anyway.
+SWITCH_INTERVAL_S = 0.001
 
 logger = logging.getLogger("cepstra.service")
 
@@ -21,6 +25,7 @@ def serve(settings: Settings) -> int:
         The exit status of the process: 0 after a normal end, 1 where the model could not be loaded.
     """
     logging.config.dictConfig(_logging(settings.log_level))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     app = create_app(settings)
     server = uvicorn.Server(
         uvicorn.Config(

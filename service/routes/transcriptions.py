@@ -73,7 +73,7 @@ async def create_transcription(request: Request) -> Response:
 
     def work(running: Job[Transcript]) -> Transcript:
         # The bytes are read here, in the worker, so that only running jobs hold their audio in memory.
-        transcript = served.transcribe(upload.read(), running.report)
+        transcript = served.transcribe(upload.read(), running.report, running.cancelled)
         if settings.log_transcripts:
             logger.info("%s heard %r", request.state.request_id, transcript.text)
         return transcript

@@ -160,6 +160,6 @@ def test_in_8_bits_nothing_depends_on_who_else_asks(
 
 
 def test_options_out_of_range_are_named() -> None:
-    for options in ({"most_rows": 0}, {"at_once": 0}):
+    for most_rows, at_once in ((0, 1), (1, 0)):
         with pytest.raises(OptionError, match="both must be at least 1"):
-            BatchingRuntime(Recording(), **options)
+            BatchingRuntime(Recording(), most_rows=most_rows, at_once=at_once)

@@ -9,6 +9,7 @@ import wave
 from collections.abc import Callable, Sequence
 
 from features.audio import decode_audio
+from model.cancellation import CancelToken
 from model.transcript import Segment, Token, Transcript, Word
 
 SENTENCES = (
@@ -48,6 +49,7 @@ class FakeTranscriber:
         *,
         max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
+        cancelled: CancelToken | None = None,
     ) -> Transcript:
         waveform = decode_audio(audio, max_duration_s=max_duration_s)
         if not waveform.samples_N.any():
