@@ -7,6 +7,7 @@ ModelError
 │   └── BundleHashError         a file does not have the content its hash promises
 ├── UnknownCharacterError       text with a character that the tokenizer has no unit for
 ├── OptionError                 an option outside its range
+│   └── HotWordError            hot words that are too many, too long, or cannot be spelled
 └── WorkCancelledError          the caller has cancelled the work
 """
 
@@ -39,6 +40,10 @@ class UnknownCharacterError(ModelError):
 
 class OptionError(ModelError):
     """An option outside its range."""
+
+
+class HotWordError(OptionError):
+    """Hot words that are too many, too long or cannot be spelled, or a boost outside its range."""
 
 
 class WorkCancelledError(ModelError):

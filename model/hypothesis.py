@@ -16,6 +16,7 @@ class Hypothesis:
         word_log10probs: log10 probability of each word after those before it, and last that of the sentence's end, by
             the n-gram model; one more than there are words.
         score: what hypotheses are ordered by, the higher the better.
+        boost: what of the score is there because hot words were found.
     """
 
     words: tuple[str, ...]
@@ -23,6 +24,7 @@ class Hypothesis:
     acoustic_logprob: float
     word_log10probs: tuple[float, ...]
     score: float
+    boost: float = 0.0
 
     @property
     def text(self) -> str:

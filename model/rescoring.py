@@ -3,7 +3,7 @@
 Shape legend: S output frames, V vocabulary.
 
     score = log P(characters | audio) + lm_weight · Σ log10 [(1 − λ) · P_ngram(word) + λ · P_neural(word)]
-            + word_bonus · number of words
+            + word_bonus · number of words + boost of hot words
 
 over the words and the end of the sentence, with the search's own `lm_weight` and `word_bonus`. The probabilities are
 mixed, not their logarithms: a word that one of the models has never met is then not lost, and the sum stays a
@@ -21,6 +21,7 @@ from model.beam_search import BeamSearch
 from model.cancellation import CancelToken
 from model.decoder import DecodedUnit
 from model.errors import OptionError
+from model.hot_words import HotWords
 from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel
@@ -41,6 +42,10 @@ class Rescorer:
     def stopped_by(self, cancelled: CancelToken | None) -> "Rescorer":
         """The same, which raises `WorkCancelledError` soon after `cancelled` was cancelled."""
         return Rescorer(self._search.stopped_by(cancelled), self._neural_lm, self._config)
+
+    def with_hot_words(self, hot_words: HotWords) -> "Rescorer":
+        """The same with a search as `BeamSearch.with_hot_words` gives it."""
+        return Rescorer(self._search.with_hot_words(hot_words), self._neural_lm, self._config)
 
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
         """The best path's units, in order of time, as `BeamSearch.decode` gives them."""
@@ -83,6 +88,7 @@ def rescore(
         pairs = zip(hypothesis.word_log10probs, neural, strict=True)
         lm = sum(_mix(ngram, other, neural_weight) for ngram, other in pairs)
         score = hypothesis.acoustic_logprob + search.lm_weight * lm + search.word_bonus * len(hypothesis.words)
+        score += hypothesis.boost
         rescored.append(replace(hypothesis, score=score))
     return tuple(sorted(rescored, key=lambda hypothesis: -hypothesis.score))
 

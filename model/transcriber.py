@@ -28,7 +28,8 @@ from model.cancellation import CancelToken, check
 from model.checkpoint import Bundle, load_bundle
 from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
-from model.errors import OptionError
+from model.errors import HotWordError, OptionError
+from model.hot_words import HotWords
 from model.hypothesis import NBest
 from model.rejection import RejectionConfig
 from model.runtime import Runtime, TorchRuntime, make_runtime
@@ -142,6 +143,7 @@ class Transcriber:
         max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
         cancelled: CancelToken | None = None,
+        hot_words: HotWords | None = None,
     ) -> Transcript:
         """Audio → words.
 
@@ -152,13 +154,19 @@ class Transcriber:
             progress: called with the share of the work done, 0..1, from the calling thread.
             cancelled: ends the work soon after it was cancelled from another thread: it is asked between blocks of
                 decoding, layers of the network and pieces of the search, each some hundredths of a second.
+            hot_words: what the search prefers, also where its lexicon lacks them.
 
         Raises:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
             WorkCancelledError: `cancelled` was cancelled.
+            HotWordError: hot words that cannot be spelled, or a bundle without a language model to search with.
             OSError: the path cannot be opened.
         """
         search = self._search.stopped_by(cancelled) if self._search else None
+        if hot_words is not None and hot_words.terms:
+            if search is None:
+                raise HotWordError(f"{self.name!r} is decoded greedily; only a language model's search has hot words")
+            search = search.with_hot_words(hot_words)
         decode = search.decode if search else self.decode
         transcription = Transcription(decode, self.bundle.tokenizer, self.frame_s, self.rejection)
         cutter = self._cutter()
