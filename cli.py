@@ -9,7 +9,8 @@ from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 from service.key_commands import keys_app
 from service.state import STATE_DIR
-from training.commands import data_app, evaluate, train
+from training.commands import evaluate, train
+from training.corpus_commands import data_app
 from training.neural_commands import lm_app
 
 app = typer.Typer(

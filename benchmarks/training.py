@@ -104,7 +104,7 @@ class PackedNetwork(nn.Module):
         super().__init__()
         config = recipe.acoustic_model
         width = 2 * config.hidden_size
-        self.subsampling = Subsampling(config.n_features, config.channels, width)
+        self.subsampling = Subsampling(config, width)
         self.lstm = nn.LSTM(
             width, config.hidden_size, config.n_layers, batch_first=True, bidirectional=True, dropout=config.dropout
         )

@@ -2,7 +2,7 @@
 
 Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, V vocabulary.
 
-    features → − utterance mean → conv ÷2 → conv ÷2 → linear
+    features → − utterance mean → convolutions of stride 2 → linear
              → N × [x + dropout(BiLSTM(norm(x)))] → norm → linear → log-softmax
 
 Trained with CTC: Graves, Fernández, Gomez and Schmidhuber, "Connectionist temporal classification", ICML 2006.
@@ -18,7 +18,10 @@ from model.cancellation import CancelToken, check
 from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
 
-SUBSAMPLING = 4  # feature frames per output frame: two convolutions of stride 2
+SUBSAMPLING = 4  # feature frames per output frame unless the config says otherwise
+BIN_SUBSAMPLING = 4  # feature bins per bin that the convolutions give
+# Strides of the convolutions over time and bins, by the feature frames per output frame.
+STRIDES = {2: ((2, 2), (1, 2)), 4: ((2, 2), (2, 2)), 8: ((2, 2), (2, 2), (2, 1))}
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class AcousticModelConfig:
         dropout: share of each layer's output dropped in training, 0..1.
         utterance_mean: subtract each bin's mean over the utterance, which takes the channel (microphone, distance,
             long-term spectrum of the voice) out of the features.
+        subsampling: feature frames per output frame: 2, 4 or 8.
+        layer_norm: normalise what every LSTM layer, and the head, takes.
     """
 
     n_features: int = 80
@@ -43,6 +48,8 @@ class AcousticModelConfig:
     n_layers: int = 5
     dropout: float = 0.1
     utterance_mean: bool = True
+    subsampling: int = SUBSAMPLING
+    layer_norm: bool = True
 
     def __post_init__(self) -> None:
         for name in ("n_features", "channels", "hidden_size", "n_layers"):
@@ -52,11 +59,13 @@ class AcousticModelConfig:
             raise OptionError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 2, blank and one unit")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout is {self.dropout}; it must lie in 0..1, 1 excluded")
+        if self.subsampling not in STRIDES:
+            raise OptionError(f"subsampling is {self.subsampling}; it must be one of {', '.join(map(str, STRIDES))}")
 
 
-def subsampled_length(n_frames: int) -> int:
-    """Output frames that `n_frames` feature frames give: a quarter, rounded up."""
-    return (n_frames + SUBSAMPLING - 1) // SUBSAMPLING
+def subsampled_length(n_frames: int, subsampling: int = SUBSAMPLING) -> int:
+    """Output frames that `n_frames` feature frames give: a quarter unless told otherwise, rounded up."""
+    return (n_frames + subsampling - 1) // subsampling
 
 
 class AcousticModel(nn.Module):
@@ -66,9 +75,9 @@ class AcousticModel(nn.Module):
         super().__init__()
         self.config = config
         width = 2 * config.hidden_size
-        self.subsampling = Subsampling(config.n_features, config.channels, width)
-        self.layers = nn.ModuleList(ResidualBiLSTM(config.hidden_size, config.dropout) for _ in range(config.n_layers))
-        self.norm = nn.LayerNorm(width)
+        self.subsampling = Subsampling(config, width)
+        self.layers = nn.ModuleList(ResidualBiLSTM(config) for _ in range(config.n_layers))
+        self.norm = _norm(config)
         self.head = nn.Linear(width, config.vocabulary_size)
 
     def forward(
@@ -122,20 +131,23 @@ class AcousticModel(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Two 3×3 convolutions of stride 2 over time and frequency, then a projection to the model's width."""
+    """3×3 convolutions of stride 2, two of them over frequency, then a projection to the model's width."""
 
-    def __init__(self, n_features: int, channels: int, width: int) -> None:
+    def __init__(self, config: AcousticModelConfig, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, channels, kernel_size=3, stride=2, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, stride=2, padding=1)
-        self.projection = nn.Linear(channels * subsampled_length(n_features), width)
+        self.strides = STRIDES[config.subsampling]
+        for number, stride in enumerate(self.strides, 1):
+            n_inputs = 1 if number == 1 else config.channels
+            conv = nn.Conv2d(n_inputs, config.channels, kernel_size=3, stride=stride, padding=1)
+            self.add_module(f"conv{number}", conv)
+        self.projection = nn.Linear(config.channels * subsampled_length(config.n_features, BIN_SUBSAMPLING), width)
 
     def forward(self, features_BTF: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, F) → (B, S, D); padding is zeroed before each convolution, as if each row stood alone."""
         x_BCTF = features_BTF.unsqueeze(1)
-        for conv in (self.conv1, self.conv2):
-            x_BCTF = torch.relu(conv(x_BCTF))
-            lengths_B = (lengths_B + 1) // 2
+        for number, (stride, _) in enumerate(self.strides, 1):
+            x_BCTF = torch.relu(self.get_submodule(f"conv{number}")(x_BCTF))
+            lengths_B = (lengths_B + stride - 1) // stride
             x_BCTF = x_BCTF.masked_fill(_padding(x_BCTF.shape[2], lengths_B).unsqueeze(1), 0.0)
         x_BSX = x_BCTF.transpose(1, 2).flatten(2)
         return self.projection(x_BSX), lengths_B
@@ -144,15 +156,19 @@ class Subsampling(nn.Module):
 class ResidualBiLSTM(nn.Module):
     """x + dropout(BiLSTM(norm(x))), the width kept."""
 
-    def __init__(self, hidden_size: int, dropout: float) -> None:
+    def __init__(self, config: AcousticModelConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(2 * hidden_size)
-        self.lstm = BidirectionalLSTM(2 * hidden_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.norm = _norm(config)
+        self.lstm = BidirectionalLSTM(2 * config.hidden_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x_BSD: Tensor, flip_BS: Tensor) -> Tensor:
         """One layer; `flip_BS` as in `BidirectionalLSTM`."""
         return x_BSD + torch.as_tensor(self.dropout(self.lstm(self.norm(x_BSD), flip_BS)))
+
+
+def _norm(config: AcousticModelConfig) -> nn.Module:
+    return nn.LayerNorm(2 * config.hidden_size) if config.layer_norm else nn.Identity()
 
 
 def _padding(n_frames: int, lengths_B: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from model.decoder import DecodedUnit
 from model.errors import OptionError
 from model.rejection import RejectionConfig, no_speech_probability
-from model.tokenizer import WORD_BOUNDARY, CharacterTokenizer
+from model.tokenizer import WORD_BOUNDARY, Tokenizer
 from model.transcript import Segment, Token, Word
 
 
@@ -39,7 +39,7 @@ class SegmentConfig:
 def build_segments(
     units: Sequence[DecodedUnit],
     log_probs_SV: Float[Tensor, "S V"],
-    tokenizer: CharacterTokenizer,
+    tokenizer: Tokenizer,
     *,
     frame_s: float,
     duration_s: float,
@@ -103,7 +103,7 @@ class _SpelledWord:
         return self.units[-1].last_frame + 1
 
 
-def _split_words(units: Sequence[DecodedUnit], tokenizer: CharacterTokenizer) -> Iterator[_SpelledWord]:
+def _split_words(units: Sequence[DecodedUnit], tokenizer: Tokenizer) -> Iterator[_SpelledWord]:
     boundary: DecodedUnit | None = None
     for is_boundary, run in groupby(units, lambda unit: tokenizer.decode([unit.id]) == WORD_BOUNDARY):
         if is_boundary:
@@ -116,7 +116,7 @@ def _segment(
     index: int,
     group: list[_SpelledWord],
     no_speech_prob: float,
-    tokenizer: CharacterTokenizer,
+    tokenizer: Tokenizer,
     frame_s: float,
     duration_s: float,
 ) -> Segment:

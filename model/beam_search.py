@@ -37,7 +37,7 @@ from model.hot_words import MOST_TERMS, HotWords, spell
 from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.stretches import plan_stretches
-from model.tokenizer import BLANK_ID, WORD_BOUNDARY, CharacterTokenizer
+from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
 from model.turns import Gate
 
 UNKNOWN_WORD = "<unk>"
@@ -67,7 +67,7 @@ class BeamSearch:
 
     config: BeamSearchConfig
 
-    def __init__(self, tokenizer: CharacterTokenizer, language_model: LanguageModel) -> None:
+    def __init__(self, tokenizer: Tokenizer, language_model: LanguageModel) -> None:
         if WORD_BOUNDARY not in tokenizer.characters:
             raise OptionError(f"the tokenizer has no word boundary among {tokenizer.characters!r}")
         spellable = [word for word in language_model.words if set(word.lower()) <= set(tokenizer.characters)]

@@ -34,7 +34,7 @@ from model.errors import BundleError, BundleFormatError, BundleHashError, Bundle
 from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel, dump, parse
 from model.rejection import RejectionConfig
-from model.tokenizer import CharacterTokenizer
+from model.tokenizer import Tokenizer, parse_tokenizer
 
 FORMAT_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -76,7 +76,7 @@ class Bundle:
     front_end: FrontEnd
     cmvn: GlobalCMVN
     acoustic_model: AcousticModel
-    tokenizer: CharacterTokenizer
+    tokenizer: Tokenizer
     training: dict[str, Any] = field(default_factory=dict)
     created_at: int = field(default_factory=lambda: int(time.time()))
     language_model: LanguageModel | None = None
@@ -164,7 +164,7 @@ def _load(directory: Path) -> Bundle:
     try:
         files = {name: _read_checked(directory, name, expected) for name, expected in config["sha256"].items()}
         front_end = FrontEnd(FrontEndConfig(**config["front_end"]))
-        tokenizer = CharacterTokenizer(**config["tokenizer"])
+        tokenizer = parse_tokenizer(config["tokenizer"])
         acoustic_model = AcousticModel(AcousticModelConfig(**config["acoustic_model"]))
         cmvn = GlobalCMVN(front_end.config.n_features)
         weights = {key: tensor.float() for key, tensor in safetensors.torch.load(files[WEIGHTS_FILE]).items()}

@@ -23,7 +23,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from model.acoustic_model import AcousticModel
+from model.acoustic_model import STRIDES, AcousticModel
 from model.errors import OptionError
 
 OPSET = 17  # the first with LayerNormalization
@@ -36,21 +36,26 @@ def export_onnx(model: AcousticModel) -> onnx.ModelProto:
     graph = _Graph({name: tensor.detach().float().cpu() for name, tensor in model.state_dict().items()})
     config = model.config
     x, lengths = _masked_features(graph, config.utterance_mean), "lengths"
-    for name, weight in (("conv1", _masking_kernel(graph)), ("conv2", graph.weight("subsampling.conv2.weight"))):
-        weights = [weight, graph.weight(f"subsampling.{name}.bias")]
-        x = graph.add("Conv", [x, *weights], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    for number, stride in enumerate(STRIDES[config.subsampling], 1):
+        name = f"subsampling.conv{number}"
+        weight = _masking_kernel(graph) if number == 1 else graph.weight(f"{name}.weight")
+        if number == 3:
+            x = _masked_frames(graph, x, lengths)
+        weights = [weight, graph.weight(f"{name}.bias")]
+        x = graph.add("Conv", [x, *weights], kernel_shape=[3, 3], strides=stride, pads=[1, 1, 1, 1])
         x = graph.add("Relu", [x])
-        lengths = graph.add("Div", [graph.add("Add", [lengths, graph.integer(1)]), graph.integer(2)])
+        rounding, divisor = graph.integer(stride[0] - 1), graph.integer(stride[0])
+        lengths = graph.add("Div", [graph.add("Add", [lengths, rounding]), divisor])
     x = graph.add("Transpose", [x], perm=[2, 0, 1, 3])  # S, B, C, F: ONNX's LSTM has time first
     x = graph.add("Reshape", [x, graph.integers(0, 0, -1)])
     x = _linear(graph, x, "subsampling.projection")
     row_lengths = graph.add("Cast", [lengths], to=TensorProto.INT32)
     for layer in range(config.n_layers):
-        normed = _layer_norm(graph, x, f"layers.{layer}.norm")
+        normed = _layer_norm(graph, x, f"layers.{layer}.norm") if config.layer_norm else x
         directions = [f"layers.{layer}.lstm.{direction}_lstm" for direction in ("forward", "backward")]
         y = _lstm(graph, normed, directions, row_lengths, config.hidden_size)
         x = graph.add("Add", [x, y])
-    logits = _linear(graph, _layer_norm(graph, x, "norm"), "head")
+    logits = _linear(graph, _layer_norm(graph, x, "norm") if config.layer_norm else x, "head")
     log_probs = graph.add("LogSoftmax", [logits], axis=-1)
     graph.add("Transpose", [log_probs], output="log_probs", perm=[1, 0, 2])
     graph.add("Identity", [lengths], output="output_lengths")
@@ -169,6 +174,15 @@ def _masked_features(graph: _Graph, utterance_mean: bool) -> str:
     beyond = graph.add("Expand", [beyond, graph.add("Shape", [features])])
     channels = [graph.add("Unsqueeze", [channel, graph.integers(1)]) for channel in (features, beyond)]
     return graph.add("Concat", channels, axis=1)
+
+
+def _masked_frames(graph: _Graph, x: str, lengths: str) -> str:
+    """(B, C, T, F), zero beyond each length: what a third convolution has to find there."""
+    n_frames = graph.add("Squeeze", [graph.add("Shape", [x], start=2, end=3)])
+    frames = graph.add("Range", [graph.integer(0), n_frames, graph.integer(1)])
+    inside = graph.add("Less", [frames, graph.add("Unsqueeze", [lengths, graph.integers(1)])])
+    inside = graph.add("Unsqueeze", [inside, graph.integers(1, 3)])
+    return graph.add("Where", [inside, x, graph.constant("zero", np.array(0, np.float32))])
 
 
 def _masking_kernel(graph: _Graph) -> str:

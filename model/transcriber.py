@@ -23,7 +23,7 @@ from features.audio_stream import AudioStream
 from features.errors import AudioParameterError, AudioTooLongError
 from features.limits import AudioLimits
 from features.speech_detection import SpeechDetectionConfig
-from model.acoustic_model import SUBSAMPLING, subsampled_length
+from model.acoustic_model import subsampled_length
 from model.cancellation import CancelToken, check
 from model.checkpoint import Bundle, load_bundle
 from model.chunking import ChunkingConfig
@@ -86,7 +86,7 @@ class Transcriber:
         self._rate_hz = bundle.front_end.config.sample_rate_hz
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
         self.rejection = rejection or bundle.rejection
-        self._samples_per_frame = bundle.front_end.config.hop_samples * SUBSAMPLING
+        self._samples_per_frame = bundle.front_end.config.hop_samples * bundle.acoustic_model.config.subsampling
 
     @classmethod
     def from_bundle(
@@ -200,7 +200,7 @@ class Transcriber:
         return self._search.n_best(self.log_probs(_accept(audio, max_duration_s)), n)
 
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
-        """Natural-log posteriors (S, V) of every unit in every output frame of 40 ms.
+        """Natural-log posteriors (S, V) of every unit in every output frame (`frame_s`).
 
         Where nobody can be speaking (`detection`), the network is not asked: the blank is certain there.
 
@@ -212,7 +212,8 @@ class Transcriber:
         for first_frame, log_probs_SV in self._listen(self._checked(waveform), self._cutter(), progress):
             pieces += [self._silence(first_frame - reached), log_probs_SV]
             reached = first_frame + len(log_probs_SV)
-        n_frames = subsampled_length(self.bundle.front_end.config.n_frames(n_samples))
+        subsampling = self.bundle.acoustic_model.config.subsampling
+        n_frames = subsampled_length(self.bundle.front_end.config.n_frames(n_samples), subsampling)
         return torch.cat([*pieces, self._silence(n_frames - reached)])
 
     def _listen(

@@ -14,7 +14,7 @@ from model.alignment import build_segments
 from model.decoder import DecodedUnit
 from model.rejection import RejectionConfig
 from model.stretches import LONGEST_STRETCH_FRAMES, plan_stretches
-from model.tokenizer import BLANK_ID, CharacterTokenizer
+from model.tokenizer import BLANK_ID, Tokenizer
 from model.transcript import Segment, Transcript
 
 
@@ -33,7 +33,7 @@ class Transcription:
     def __init__(
         self,
         decode: Callable[[Tensor], list[DecodedUnit]],
-        tokenizer: CharacterTokenizer,
+        tokenizer: Tokenizer,
         frame_s: float,
         rejection: RejectionConfig | None,
     ) -> None:

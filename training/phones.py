@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from model.tokenizer import CharacterTokenizer
+from model.tokenizer import Tokenizer
 from training.errors import RecipeError
 
 # The phones of CMUdict (ARPAbet without stress); index 0 is CTC's blank, index i + 1 is PHONES[i].
@@ -23,7 +23,7 @@ class PhoneTargets:
         tokenizer: what the units mean.
     """
 
-    def __init__(self, pronunciations: Mapping[str, tuple[int, ...]], tokenizer: CharacterTokenizer) -> None:
+    def __init__(self, pronunciations: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer) -> None:
         self._pronunciations, self._tokenizer = pronunciations, tokenizer
 
     def of(self, target: Sequence[int]) -> tuple[int, ...] | None:

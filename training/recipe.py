@@ -10,6 +10,7 @@ import yaml
 from features.errors import CepstraError
 from features.front_end import FrontEndConfig
 from model.acoustic_model import AcousticModelConfig
+from model.tokenizer import ENGLISH_CHARACTERS
 from training.augment import AugmentConfig
 from training.errors import RecipeError
 from training.objectives import ObjectiveConfig
@@ -50,6 +51,26 @@ class DataConfig:
             raise RecipeError(
                 f"data.workers is {self.workers}, dev_utterances {self.dev_utterances}; at least 0 and 1 are needed"
             )
+
+
+@dataclass(frozen=True)
+class UnitsConfig:
+    """What the network writes with; see `training.units`.
+
+    Attributes:
+        kind: `characters`, or `bpe` for subwords that are learned from the training transcripts.
+        size: units, the blank not counted: 28 characters, or so many subwords, the characters among them.
+    """
+
+    kind: str = "characters"
+    size: int = len(ENGLISH_CHARACTERS)
+
+    def __post_init__(self) -> None:
+        least = len(ENGLISH_CHARACTERS)
+        if self.kind not in ("characters", "bpe"):
+            raise RecipeError(f"units.kind is {self.kind!r}; it must be 'characters' or 'bpe'")
+        if self.size < least or (self.kind == "characters" and self.size > least):
+            raise RecipeError(f"units.size is {self.size}; there are {least} characters, and only subwords can be more")
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,7 @@ class Recipe:
         seed: of everything that is random.
         checkpoint_minutes: time between checkpoints.
         evaluate_every: passes between evaluations on the dev corpus.
-        data, augment, front_end, acoustic_model, objective, optimizer: the parts.
+        data, augment, units, front_end, acoustic_model, objective, optimizer: the parts.
     """
 
     name: str
@@ -106,6 +127,7 @@ class Recipe:
     evaluate_every: int = 1
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    units: UnitsConfig = field(default_factory=UnitsConfig)
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     acoustic_model: AcousticModelConfig = field(default_factory=AcousticModelConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -118,6 +140,11 @@ class Recipe:
             raise RecipeError(
                 f"the front end gives {self.front_end.n_features} features; "
                 f"acoustic_model.n_features is {self.acoustic_model.n_features}"
+            )
+        if self.units.size + 1 != self.acoustic_model.vocabulary_size:
+            raise RecipeError(
+                f"units.size is {self.units.size}; acoustic_model.vocabulary_size is "
+                f"{self.acoustic_model.vocabulary_size} and must be one more, for the blank"
             )
         if self.checkpoint_minutes < 0 or self.evaluate_every < 1:
             raise RecipeError(

@@ -9,14 +9,14 @@ import soundfile
 from features.audio import LIBSNDFILE_FRAMES_UNKNOWN
 from model.acoustic_model import subsampled_length
 from model.errors import UnknownCharacterError
-from model.tokenizer import CharacterTokenizer
+from model.tokenizer import Tokenizer
 from training.corpora import Utterance, measure, normalize_transcript, read_corpus, reject
 from training.errors import CorpusError
 from training.recipe import Recipe
 from training.sampler import BatchPlan
 
 
-def select_utterances(recipe: Recipe, tokenizer: CharacterTokenizer) -> tuple[list[Utterance], list[list[int]]]:
+def select_utterances(recipe: Recipe, tokenizer: Tokenizer) -> tuple[list[Utterance], list[list[int]]]:
     """The recipe's utterances with known durations, and the target of each; what cannot be used is named.
 
     Raises:
@@ -82,7 +82,7 @@ def with_durations(utterances: Sequence[Utterance]) -> list[Utterance]:
 def target_fits(target: list[int], duration_s: float, recipe: Recipe) -> bool:
     """Whether CTC can emit `target`: it needs a frame for every unit, and a blank between two that are the same."""
     n_samples = round(duration_s * recipe.front_end.sample_rate_hz)
-    frames = subsampled_length(recipe.front_end.n_frames(n_samples))
+    frames = subsampled_length(recipe.front_end.n_frames(n_samples), recipe.acoustic_model.subsampling)
     return len(target) + sum(a == b for a, b in pairwise(target)) <= frames
 
 

@@ -26,7 +26,7 @@ from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
-from model.tokenizer import CharacterTokenizer
+from model.tokenizer import Tokenizer
 from training.channel import Channel
 from training.commit import git_commit
 from training.corpora import reject
@@ -41,6 +41,7 @@ from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
 from training.sampler import BatchPlan, plan_epoch
 from training.selection import fit_speeds, select_utterances
+from training.units import tokenizer_of_run
 
 BUNDLE_DIR = "bundle"
 CMVN_UTTERANCES = 500  # the statistics have converged long before
@@ -90,7 +91,7 @@ def train(
     report = report if report and fabric.is_global_zero else ProgressReport(quiet=not fabric.is_global_zero)
     torch.manual_seed(recipe.seed)
 
-    tokenizer = CharacterTokenizer()
+    tokenizer = tokenizer_of_run(recipe, out, warm_start)
     utterances, targets = select_utterances(recipe, tokenizer)
     hours = sum(utterance.duration_s for utterance in utterances) / 3600
     report.say(f"{len(utterances)} utterances, {hours:.2f} h of audio")
@@ -302,7 +303,7 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> 
     torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), weight)
 
 
-def _texts(losses: Losses, batch: Batch, tokenizer: CharacterTokenizer) -> tuple[list[str], list[str]]:
+def _texts(losses: Losses, batch: Batch, tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
     """What the batch's utterances say, and what the network makes of them, greedily."""
     references = [
         tokenizer.decode(row_U[:length])

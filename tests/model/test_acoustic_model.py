@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.acoustic_model import AcousticModel, AcousticModelConfig, subsampled_length
+from model.acoustic_model import STRIDES, AcousticModel, AcousticModelConfig, subsampled_length
 from model.errors import OptionError
 
 N_FEATURES = 20
@@ -20,14 +20,15 @@ N_FEATURES = 20
     garbage=st.sampled_from([0.0, 1e6, math.inf, math.nan]),
     utterance_mean=st.booleans(),
     extra_padding=st.integers(0, 9),
+    subsampling=st.sampled_from(list(STRIDES)),
 )
 def test_an_utterance_gives_the_same_log_probs_alone_or_in_a_batch(
-    lengths: list[int], garbage: float, utterance_mean: bool, extra_padding: int
+    lengths: list[int], garbage: float, utterance_mean: bool, extra_padding: int, subsampling: int
 ) -> None:
-    model = small_model(utterance_mean=utterance_mean)
+    model = small_model(utterance_mean=utterance_mean, subsampling=subsampling)
     features_BTF = random_features(lengths, garbage, extra_padding)
     batch_BSV, out_lengths_B = model(features_BTF, torch.tensor(lengths))
-    assert out_lengths_B.tolist() == [subsampled_length(length) for length in lengths]
+    assert out_lengths_B.tolist() == [subsampled_length(length, subsampling) for length in lengths]
     for row, length in enumerate(lengths):
         alone_BSV, alone_lengths_B = model(features_BTF[row : row + 1, :length], torch.tensor([length]))
         assert alone_BSV.shape[1] == alone_lengths_B.item() == out_lengths_B[row]
@@ -104,6 +105,20 @@ def test_dropout_acts_in_training_only() -> None:
 @pytest.mark.parametrize("n_frames", [0, 1, 2, 3, 4, 5, 8, 9, 100])
 def test_four_feature_frames_are_one_output_frame_rounded_up(n_frames: int) -> None:
     assert subsampled_length(n_frames) == math.ceil(n_frames / 4)
+    assert subsampled_length(n_frames, 8) == math.ceil(n_frames / 8)
+
+
+def test_without_layer_norm_louder_features_are_louder_inside() -> None:
+    """The layers' input keeps its scale, which a norm takes out of it."""
+    features_BTF, lengths_B = torch.randn(1, 40, N_FEATURES), torch.tensor([40])
+    for layer_norm, grows in ((True, False), (False, True)):
+        model = small_model(layer_norm=layer_norm, utterance_mean=False)
+        heard: list[Tensor] = []
+        model.head.register_forward_pre_hook(lambda _, inputs, heard=heard: heard.append(inputs[0]))
+        model(features_BTF, lengths_B)
+        model(100 * features_BTF, lengths_B)
+        assert bool(heard[1].std() > 10 * heard[0].std()) is grows
+        assert any("norm" in name for name in model.state_dict()) is layer_norm
 
 
 @pytest.mark.parametrize(
@@ -117,6 +132,7 @@ def test_four_feature_frames_are_one_output_frame_rounded_up(n_frames: int) -> N
         ("dropout", 1.0),
         ("dropout", -0.1),
         ("dropout", math.nan),
+        ("subsampling", 3),
     ],
 )
 def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
@@ -124,10 +140,17 @@ def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
         AcousticModelConfig(**{option: value})  # type: ignore[arg-type]  # wrong on purpose
 
 
-def small_model(*, utterance_mean: bool = True) -> AcousticModel:
+def small_model(*, utterance_mean: bool = True, subsampling: int = 4, layer_norm: bool = True) -> AcousticModel:
     torch.manual_seed(0)
     config = AcousticModelConfig(
-        N_FEATURES, vocabulary_size=7, channels=4, hidden_size=8, n_layers=2, utterance_mean=utterance_mean
+        N_FEATURES,
+        vocabulary_size=7,
+        channels=4,
+        hidden_size=8,
+        n_layers=2,
+        utterance_mean=utterance_mean,
+        subsampling=subsampling,
+        layer_norm=layer_norm,
     )
     return AcousticModel(config).eval()
 

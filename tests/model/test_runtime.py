@@ -33,10 +33,14 @@ def test_onnx_is_installed_for_the_tests() -> None:
     assert installed_runtimes() == RUNTIMES
 
 
-@pytest.mark.parametrize("utterance_mean", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_onnx_equals_torch_on_random_lengths(make_bundle: BundleMaker, seed: int, utterance_mean: bool) -> None:
-    acoustic_model = make_bundle(seed, utterance_mean=utterance_mean).acoustic_model
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"utterance_mean": False}, {"subsampling": 2, "layer_norm": False}, {"subsampling": 8}],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_onnx_equals_torch_on_random_lengths(make_bundle: BundleMaker, seed: int, options: dict[str, Any]) -> None:
+    acoustic_model = make_bundle(seed, **options).acoustic_model
     onnx, torch_ = make_runtime(acoustic_model, "onnx"), make_runtime(acoustic_model, "torch")
     generator = torch.Generator().manual_seed(seed)
     for _ in range(6):
