@@ -5,7 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from model.errors import HotWordError
-from model.tokenizer import WORD_BOUNDARY, CharacterTokenizer
+from model.tokenizer import WORD_BOUNDARY, Tokenizer
 
 MOST_TERMS = 100
 LONGEST_TERM = 60  # characters
@@ -47,7 +47,7 @@ class HotWords:
                 raise HotWordError("a hot word is empty")
 
 
-def spell(term: str, tokenizer: CharacterTokenizer) -> tuple[str, ...]:
+def spell(term: str, tokenizer: Tokenizer) -> tuple[str, ...]:
     """The words of a term as the tokenizer spells them: lower case, accents dropped, hyphens and dots between words.
 
     Raises:
