@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, HotWords
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 from service.key_commands import keys_app
@@ -174,6 +175,13 @@ def transcribe(
         int | None, _option("THREADS", "CPU threads to use; unset leaves it to PyTorch.", min_=1)
     ] = None,
     runtime: Annotated[RuntimeChoice, _option("RUNTIME", "What computes the acoustic model.")] = "auto",
+    hot_word: Annotated[
+        list[str] | None,
+        typer.Option(help="A word or name to prefer, also if the lexicon lacks it; can be given several times."),
+    ] = None,
+    hot_word_boost: Annotated[
+        float, typer.Option(help=f"How much hot words are preferred, 0 to {LARGEST_BOOST:g}.")
+    ] = DEFAULT_BOOST,
 ) -> None:
     """Transcribe audio files, one after the other: transcripts to standard output, all else to standard error.
 
@@ -191,10 +199,11 @@ def transcribe(
     from service.files import transcribe_files
 
     try:
+        hot_words = HotWords(tuple(hot_word), hot_word_boost) if hot_word else None
         recogniser = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
     except CepstraError as error:
         _fail(str(error))
-    raise typer.Exit(0 if transcribe_files(recogniser, files, response_format) else 1)
+    raise typer.Exit(0 if transcribe_files(recogniser, files, response_format, hot_words) else 1)
 
 
 @app.command()

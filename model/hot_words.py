@@ -47,15 +47,19 @@ class HotWords:
                 raise HotWordError("a hot word is empty")
 
 
+def plain_words(term: str) -> tuple[str, ...]:
+    """The words of a term in lower case, accents dropped, hyphens and dots taken for spaces."""
+    plain = unicodedata.normalize("NFKD", term.translate(_APOSTROPHES).translate(_BETWEEN_WORDS).casefold())
+    return tuple("".join(character for character in plain if not unicodedata.combining(character)).split())
+
+
 def spell(term: str, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """The words of a term as the tokenizer spells them: lower case, accents dropped, hyphens and dots between words.
+    """The words of a term (`plain_words`), each of which the tokenizer can spell.
 
     Raises:
         HotWordError: a character that is not spelled so, a digit for example.
     """
-    plain = unicodedata.normalize("NFKD", term.translate(_APOSTROPHES).translate(_BETWEEN_WORDS).casefold())
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
-    words = tuple(plain.split())
+    words = plain_words(term)
     for character in "".join(words):
         if character not in tokenizer.characters or character == WORD_BOUNDARY:
             raise HotWordError(

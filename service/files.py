@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from features.errors import CepstraError
+from model.hot_words import HotWords
 from model.transcript import Transcript
 from service.formats import ResponseFormat, render, to_json, to_line, to_verbose_json
 from service.recogniser import Progress as Report
@@ -18,13 +19,16 @@ from service.recogniser import Recogniser
 STDIN = "-"
 
 
-def transcribe_files(recogniser: Recogniser, files: Sequence[str], response_format: ResponseFormat) -> bool:
+def transcribe_files(
+    recogniser: Recogniser, files: Sequence[str], response_format: ResponseFormat, hot_words: HotWords | None = None
+) -> bool:
     """Transcribe one file after the other.
 
     Args:
         recogniser: the model.
         files: paths; `-` is standard input.
         response_format: how transcripts are written; `srt` and `vtt` are for a single file.
+        hot_words: what is preferred.
 
     Returns:
         Whether all went well. A file that did not is named on standard error, and the others are done all the same.
@@ -35,7 +39,7 @@ def transcribe_files(recogniser: Recogniser, files: Sequence[str], response_form
         try:
             with _progress(f"[{number}/{len(files)}] {name}" if several else name) as report:
                 audio = sys.stdin.buffer.read() if name == STDIN else Path(name)
-                transcript = recogniser.transcribe(audio, progress=report)
+                transcript = recogniser.transcribe(audio, progress=report, hot_words=hot_words)
         except (CepstraError, OSError) as error:
             print(f"cepstra: {name}: {_reason(error)}", file=sys.stderr, flush=True)
             all_well = False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from features.errors import CepstraError
 from model.cancellation import CancelToken
+from model.hot_words import HotWords
 from model.transcript import Transcript
 from service.errors import NotReadyError, UnknownModelError
 from service.settings import Settings
@@ -49,6 +50,7 @@ class Recogniser(Protocol):
         max_duration_s: float | None = None,
         progress: Progress | None = None,
         cancelled: CancelToken | None = None,
+        hot_words: HotWords | None = None,
     ) -> Transcript:
         """Audio → transcript; raises the `features.errors.AudioError` family, and WorkCancelledError."""
 
@@ -107,13 +109,26 @@ class ServedModel:
             )
         return recogniser
 
-    def transcribe(self, audio: bytes, progress: Progress, cancelled: CancelToken | None = None) -> Transcript:
-        """Transcribe, or remember: the same bytes sent again within `remember_s` cost no work."""
-        key = hashlib.sha256(audio).digest()
+    def transcribe(
+        self,
+        audio: bytes,
+        progress: Progress,
+        cancelled: CancelToken | None = None,
+        hot_words: HotWords | None = None,
+    ) -> Transcript:
+        """Transcribe, or remember: the same bytes and words sent again within `remember_s` cost no work."""
+        hashed = hashlib.sha256(audio)
+        hashed.update(repr(hot_words).encode(errors="backslashreplace"))
+        key = hashed.digest()
         transcript = self._recent.get(key)
         if transcript is None:
-            limit_s = self._settings.max_audio_s
-            transcript = self.ready().transcribe(audio, max_duration_s=limit_s, progress=progress, cancelled=cancelled)
+            transcript = self.ready().transcribe(
+                audio,
+                max_duration_s=self._settings.max_audio_s,
+                progress=progress,
+                cancelled=cancelled,
+                hot_words=hot_words,
+            )
             self._recent.put(key, transcript)
         return transcript
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, LONGEST_TERM, MOST_TERMS, HotWords
 from service.errors import InvalidRequestError
 from service.formats import Granularity, ResponseFormat
 from service.recogniser import LANGUAGE
@@ -42,9 +43,17 @@ class TranscriptionOptions(BaseModel):
         default=[], description=f"Languages that may be spoken; `{LANGUAGE}` has to be among them."
     )
     prompt: str | None = Field(
-        default=None, description="Accepted and ignored: the model cannot be led by earlier text."
+        default=None, description="Accepted and ignored: the model cannot be led by text; `keywords` prefer words."
     )
-    keywords: list[str] = Field(default=[], description="Accepted and ignored: the model cannot be led towards words.")
+    keywords: list[str] = Field(
+        default=[],
+        description=f"Words, names or terms that are preferred, also those that the lexicon lacks; at most "
+        f"{MOST_TERMS} of {LONGEST_TERM} characters.",
+    )
+    keyword_boost: Annotated[float, Field(ge=0, le=LARGEST_BOOST, allow_inf_nan=False)] = Field(
+        default=DEFAULT_BOOST,
+        description=f"How much `keywords` are preferred, 0..{LARGEST_BOOST:g}: natural logarithm of a probability.",
+    )
     temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         default=0.0, description="0..1. Accepted and ignored: decoding is a search without chance."
     )
@@ -64,6 +73,11 @@ class TranscriptionOptions(BaseModel):
     chunking_strategy: Literal["auto"] | ServerVad | None = Field(
         default=None, description="Accepted and ignored: long audio is always cut automatically."
     )
+
+    @property
+    def hot_words(self) -> HotWords | None:
+        """What is preferred; raises `HotWordError`."""
+        return HotWords(tuple(self.keywords), self.keyword_boost) if self.keywords else None
 
     @property
     def granularities(self) -> tuple[Granularity, ...]:

@@ -67,13 +67,14 @@ async def create_transcription(request: Request) -> Response:
     try:
         options = parse_options(upload.fields)
         served.find(options.model)
+        hot_words = options.hot_words
     except Exception:
         upload.file.close()
         raise
 
     def work(running: Job[Transcript]) -> Transcript:
         # The bytes are read here, in the worker, so that only running jobs hold their audio in memory.
-        transcript = served.transcribe(upload.read(), running.report, running.cancelled)
+        transcript = served.transcribe(upload.read(), running.report, running.cancelled, hot_words)
         if settings.log_transcripts:
             logger.info("%s heard %r", request.state.request_id, transcript.text)
         return transcript

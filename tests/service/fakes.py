@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from features.audio import decode_audio
 from model.cancellation import CancelToken
+from model.hot_words import HotWords
 from model.transcript import Segment, Token, Transcript, Word
 
 SENTENCES = (
@@ -33,6 +34,7 @@ class FakeTranscriber:
         self.calls = 0
         self.running = 0
         self.error: Exception | None = None
+        self.hot_words: HotWords | None = None
         self._go = threading.Event()
         self._go.set()
         self._lock = threading.Lock()
@@ -50,7 +52,9 @@ class FakeTranscriber:
         max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
         cancelled: CancelToken | None = None,
+        hot_words: HotWords | None = None,
     ) -> Transcript:
+        self.hot_words = hot_words
         waveform = decode_audio(audio, max_duration_s=max_duration_s)
         if not waveform.samples_N.any():
             return Transcript("", (), waveform.duration_s)

@@ -7,6 +7,7 @@ import openai
 import pytest
 from openai.types.audio import Transcription, TranscriptionVerbose
 
+from model.hot_words import LONGEST_TERM, HotWords
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import Server
 from tests.service.fakes import SENTENCES, TEXT, FakeTranscriber, wav
@@ -82,12 +83,26 @@ def test_what_is_ignored_is_accepted(client: openai.OpenAI) -> None:
         language="en",
         prompt="stew",
         temperature=0.2,
-        keywords=["mutton"],
         languages=["en", "de"],
         chunking_strategy={"type": "server_vad", "silence_duration_ms": 300, "threshold": 0.5},
     )
     assert answer.text == TEXT
     assert client.audio.transcriptions.create(file=CLIP, model="whisper-1", chunking_strategy="auto").text == TEXT
+
+
+def test_keywords_reach_the_model(client: openai.OpenAI, server: Server) -> None:
+    client.audio.transcriptions.create(file=CLIP, model="whisper-1", keywords=["Mutton", "Birket Foster"])
+    assert server.fake.hot_words == HotWords(("Mutton", "Birket Foster"))
+    boost = {"keyword_boost": "7.5"}
+    client.audio.transcriptions.create(file=CLIP, model="whisper-1", keywords=["Mutton"], extra_body=boost)
+    assert server.fake.hot_words == HotWords(("Mutton",), 7.5)
+
+
+def test_keywords_that_are_too_long_are_a_400(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.audio.transcriptions.create(file=CLIP, model="whisper-1", keywords=["x" * (LONGEST_TERM + 1)])
+    assert raised.value.param == "keywords"
+    assert raised.value.code == "invalid_keywords"
 
 
 def test_silence_is_empty(client: openai.OpenAI) -> None:
