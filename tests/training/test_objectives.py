@@ -3,6 +3,9 @@
 import io
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -306,3 +309,22 @@ def test_a_checkpoint_from_before_there_were_auxiliary_weights_goes_on(recipe: R
     longer = replace(plain, optimizer=replace(plain.optimizer, epochs=2))
     train(longer, tmp_path, accelerator="cpu", report=QUIET)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_two_processes_give_the_losses_of_one_with_every_objective(everything: Recipe, tmp_path: Path) -> None:
+    recipe_file = tmp_path / "everything.yaml"
+    recipe_file.write_text(json.dumps(asdict(everything)))
+    command = [sys.executable, "-m", "cli", "train", str(recipe_file), "--accelerator", "cpu", "--devices", "2"]
+    subprocess.run(
+        [*command, "--out", str(tmp_path / "two")],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+        timeout=240,
+    )
+    train(everything, tmp_path / "one", accelerator="cpu", report=QUIET)
+    one, two = (
+        [json.loads(line)["loss"] for line in (tmp_path / name / "history.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    )
+    assert two == pytest.approx(one, rel=1e-4)
