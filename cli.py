@@ -101,7 +101,11 @@ def serve(
         ),
     ] = None,
     background_workers: Annotated[
-        int, _option("BACKGROUND_WORKERS", "Durable jobs that run at the same time, behind everything else.")
+        int,
+        _option(
+            "BACKGROUND_WORKERS",
+            "Durable jobs that run at the same time, behind everything else; 0 leaves them to `cepstra work`.",
+        ),
     ] = 2,
     threads: Annotated[
         int | None, _option("THREADS", "CPU threads of the acoustic model; unset leaves it to PyTorch.")
@@ -127,6 +131,51 @@ def serve(
         int,
         _option("SHUTDOWN_S", "Seconds that running requests get to finish once the server is told to stop."),
     ] = 30,
+    drain_s: Annotated[
+        float,
+        _option(
+            "DRAIN_S",
+            "Seconds between the signal to end and the end of listening; `/readyz` says 503 meanwhile.",
+        ),
+    ] = 1.0,
+    database_url: Annotated[
+        str | None,
+        _option(
+            "DATABASE_URL",
+            "PostgreSQL for jobs, as postgresql://user@host/name; unset: SQLite in the state directory.",
+        ),
+    ] = None,
+    job_lease_s: Annotated[
+        float, _option("JOB_LEASE_S", "Seconds after which another worker takes over the job of one that has died.")
+    ] = 30.0,
+    job_attempts: Annotated[int, _option("JOB_ATTEMPTS", "Attempts after which a job has failed.")] = 5,
+    max_jobs: Annotated[
+        int, _option("MAX_JOBS", "Unfinished jobs that there may be; one more is answered 429.")
+    ] = 1000,
+    keep_jobs_s: Annotated[
+        float, _option("KEEP_JOBS_S", "Seconds for which a job and its transcript stay after its end.")
+    ] = 604800.0,
+    keep_audio_s: Annotated[
+        float, _option("KEEP_AUDIO_S", "Seconds for which a job's audio stays after its end.")
+    ] = 0.0,
+    webhook_secret_file: Annotated[
+        Path | None,
+        _option(
+            "WEBHOOK_SECRET_FILE", "File of the secrets that sign webhooks; unset makes one in the state directory."
+        ),
+    ] = None,
+    webhook_networks: Annotated[
+        str,
+        _option(
+            "WEBHOOK_NETWORKS", "Private networks that webhooks may reach, as 10.0.0.0/8,127.0.0.1/32; by default none."
+        ),
+    ] = "",
+    webhook_attempts: Annotated[
+        int, _option("WEBHOOK_ATTEMPTS", "Attempts to deliver a webhook, each after twice the pause of the one before.")
+    ] = 15,
+    webhook_retry_s: Annotated[
+        float, _option("WEBHOOK_RETRY_S", "Seconds between the first attempt to deliver a webhook and the second.")
+    ] = 5.0,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "Least severe message that is logged.")
     ] = "info",
@@ -160,6 +209,29 @@ def serve(
     from service.server import serve as run_server
 
     raise typer.Exit(run_server(settings))
+
+
+@app.command()
+def work() -> None:
+    """Work on jobs without serving HTTP, beside servers with the same CEPSTRA_STATE_DIR and CEPSTRA_DATABASE_URL.
+
+    Settings are those of `cepstra serve`, from the environment; CEPSTRA_BACKGROUND_WORKERS jobs run at once.
+    """
+    from pydantic import ValidationError
+
+    from service.settings import Settings
+
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        found = error.errors()[0]
+        _fail(f"CEPSTRA_{str(found['loc'][0]).upper()} is {found['input']!r}: {found['msg'].lower()}", status=2)
+    if not settings.background_workers:
+        _fail("CEPSTRA_BACKGROUND_WORKERS is 0: there is nothing to do", status=2)
+
+    from service.work import work as run_worker
+
+    raise typer.Exit(run_worker(settings))
 
 
 @app.command()

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,14 +17,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from features.errors import CepstraError
+from model.cancellation import CancelToken
+from model.transcript import Transcript
+from model.turns import Rank
 from service.access import Access
 from service.errors import error_response, openai_error
+from service.jobs.jobs import Jobs
+from service.jobs.worker import Recognise
 from service.key_ring import KeyRing
 from service.keys import KeyFile
-from service.recogniser import Recogniser, ServedModel
+from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
-from service.routes import health, models, page, transcriptions
-from service.scheduler import Scheduler
+from service.routes import health, jobs, models, page, transcriptions
+from service.scheduler import Job, Scheduler
+from service.schemas import TranscriptionOptions
 from service.settings import Settings
 from service.uploads import BodyLimit
 
@@ -54,8 +61,10 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
         background_workers=settings.background_workers,
         max_per_key=settings.max_per_key,
     )
+    app.state.jobs = Jobs(settings, recognise_with(app.state.served, app.state.scheduler), f"Cepstra/{_version()}")
+    app.state.draining = False
 
-    for noun in (transcriptions, models, health, page):
+    for noun in (transcriptions, jobs, models, health, page):
         app.include_router(noun.router)
     app.add_exception_handler(CepstraError, _answer_ours)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -78,11 +87,39 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    loading = asyncio.create_task(asyncio.to_thread(app.state.served.load))
+    served: ServedModel = app.state.served
+    work: Jobs = app.state.jobs
+
+    def load() -> None:
+        served.load()
+        if not served.failure:
+            work.start_working()
+
+    work.start()
+    loading = asyncio.create_task(asyncio.to_thread(load))
     yield
     await loading
+    await asyncio.to_thread(work.stop)
     await app.state.scheduler.close()
     await asyncio.to_thread(app.state.served.close)
+
+
+def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
+    """How jobs are transcribed: by the served model, as uploads are, but behind them all."""
+
+    def recognise(audio: Path, options: TranscriptionOptions, progress: Progress, cancelled: CancelToken) -> Transcript:
+        def work(running: Job[Transcript]) -> Transcript:
+            def report(share: float) -> None:
+                running.report(share)
+                progress(share)
+
+            return served.transcribe(audio.read_bytes(), report)
+
+        running = scheduler.submit(work, priority=Rank.BACKGROUND)
+        with cancelled.calling(running.abandon):
+            return running.future.result()
+
+    return recognise
 
 
 async def _answer_ours(request: Request, error: Exception) -> JSONResponse:

@@ -11,7 +11,11 @@
     ├── ForbiddenError              the key may not do this
     ├── OriginError                 a web page of elsewhere asks, or one whose name was pointed here
     ├── RateLimitError              the key comes more often than it may
-    └── ClientGoneError             the client hung up; nobody reads this answer
+    ├── ClientGoneError             the client hung up; nobody reads this answer
+    ├── JobNotFoundError            no such job, or not this key's
+    ├── JobNotFinishedError         it has no result, or not yet
+    ├── IdempotencyKeyReusedError   the same key with another request
+    └── JobsUnavailableError        the jobs' database or disk cannot be used now
     KeyFileError, ExposedError      below `CepstraError` too; they end the start, and no request causes them
 
 Every error answer has OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
@@ -116,6 +120,22 @@ class ClientGoneError(ServiceError):
     """The client closed its connection before the answer was there."""
 
 
+class JobNotFoundError(ServiceError):
+    """There is no job, or no message, of that name that the caller may see."""
+
+
+class JobNotFinishedError(ServiceError):
+    """The job has no result: it is queued or running, or has failed, or was cancelled."""
+
+
+class IdempotencyKeyReusedError(ServiceError):
+    """An Idempotency-Key that stands for an earlier, different request."""
+
+
+class JobsUnavailableError(ServiceError):
+    """The jobs' database or disk cannot be used at the moment, or not as it is set up."""
+
+
 @dataclass(frozen=True)
 class Row:
     """How one class of errors looks from outside.
@@ -158,6 +178,10 @@ TABLE: dict[type[CepstraError], Row] = {
     OriginError: Row(403, INVALID_REQUEST, "origin_not_allowed"),
     RateLimitError: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     ClientGoneError: Row(499, SERVER_ERROR, "client_gone"),
+    JobNotFoundError: Row(404, INVALID_REQUEST, "job_not_found"),
+    JobNotFinishedError: Row(409, INVALID_REQUEST, "job_not_finished"),
+    IdempotencyKeyReusedError: Row(422, INVALID_REQUEST, "idempotency_key_reused"),
+    JobsUnavailableError: Row(503, SERVER_ERROR, "jobs_unavailable"),
 }
 
 INTERNAL_MESSAGE = "The server had an internal error. Its log has the details under this request's x-request-id."

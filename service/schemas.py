@@ -98,6 +98,31 @@ def parse_options(fields: dict[str, list[str]]) -> TranscriptionOptions:
     return options
 
 
+def result_options(
+    made_with: TranscriptionOptions,
+    response_format: ResponseFormat | None,
+    granularities: list[Granularity] | None,
+    include: list[Literal["logprobs"]] | None,
+) -> TranscriptionOptions:
+    """How to show a transcript that was made earlier: what is asked for now, and for the rest what was asked for then.
+
+    Raises:
+        InvalidRequestError: they do not go together.
+    """
+    chosen = response_format or made_with.response_format
+    same = chosen == made_with.response_format
+    options = TranscriptionOptions(
+        model=made_with.model,
+        response_format=chosen,
+        timestamp_granularities=(made_with.timestamp_granularities if same else [])
+        if granularities is None
+        else granularities,
+        include=(made_with.include if same else []) if include is None else include,
+    )
+    _check_together(options)
+    return options
+
+
 def form_schema() -> dict[str, Any]:
     """JSON schema of the whole form, for the OpenAPI document; lists under their names on the wire."""
     schema = TranscriptionOptions.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -4,10 +4,15 @@ import contextlib
 import logging
 import logging.config
 import sys
+import time
+from threading import Thread
+from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
+from features.errors import CepstraError
 from service.app import create_app
 from service.recogniser import ServedModel
 from service.settings import Settings
@@ -24,10 +29,16 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit status of the process: 0 after a normal end, 1 where the model could not be loaded.
     """
-    logging.config.dictConfig(_logging(settings.log_level))
+    logging.config.dictConfig(log_config(settings.log_level))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    app = create_app(settings)
-    server = uvicorn.Server(
+    try:
+        app = create_app(settings)
+    except CepstraError as error:
+        logger.critical("%s", error)
+        return 1
+    server = DrainingServer(
+        app,
+        settings.drain_s,
         uvicorn.Config(
             app,
             host=settings.host,
@@ -36,7 +47,7 @@ def serve(settings: Settings) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_s,
-        )
+        ),
     )
     served: ServedModel = app.state.served
 
@@ -49,7 +60,36 @@ def serve(settings: Settings) -> int:
     return 1 if served.failure or not server.started else 0
 
 
-def _logging(level: str) -> dict[str, Any]:
+class DrainingServer(uvicorn.Server):
+    """Ends in two steps: `/readyz` says 503 and no job is begun; after `drain_s` nothing new is accepted either.
+
+    Whoever shares requests out among several servers thus hears of it before a request is refused.
+    """
+
+    def __init__(self, app: FastAPI, drain_s: float, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._state = app.state
+        self._drain_s = drain_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called at each signal; a second one ends the wait."""
+        if self._state.draining or not self._drain_s:
+            super().handle_exit(sig, frame)
+            return
+        logger.info("asked to end; not ready any more")
+        self._state.draining = True
+        # In a thread: a signal handler runs between any two instructions, which may hold the lock needed here.
+        Thread(target=self._drain, args=(sig, frame), daemon=True).start()
+
+    def _drain(self, sig: int, frame: FrameType | None) -> None:
+        self._state.jobs.drain()
+        time.sleep(self._drain_s)
+        if not self.should_exit:
+            super().handle_exit(sig, frame)
+
+
+def log_config(level: str) -> dict[str, Any]:
+    """Everything of `level` and above as lines on standard error."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from service.networks import parse_networks
 from service.state import STATE_DIR
 
 MIB = 1024 * 1024
@@ -65,7 +66,10 @@ class Settings(BaseSettings):
         "unset for any.",
     )
     background_workers: int = Field(
-        default=2, ge=1, le=64, description="Durable jobs that run at the same time, behind everything else."
+        default=2,
+        ge=0,
+        le=64,
+        description="Durable jobs that run at the same time, behind everything else; 0 leaves them to `cepstra work`.",
     )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of the acoustic model; unset leaves it to PyTorch."
@@ -88,6 +92,56 @@ class Settings(BaseSettings):
     shutdown_s: int = Field(
         default=30, ge=0, description="Seconds that running requests get to finish once the server is told to stop."
     )
+    drain_s: float = Field(
+        default=1.0,
+        ge=0,
+        le=600,
+        allow_inf_nan=False,
+        description="Seconds between the signal to end and the end of listening; `/readyz` says 503 meanwhile.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="PostgreSQL for jobs, as postgresql://user@host/name; unset: SQLite in the state directory.",
+    )
+    job_lease_s: float = Field(
+        default=30.0,
+        ge=0.5,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds after which another worker takes over the job of one that has died.",
+    )
+    job_attempts: int = Field(default=5, ge=1, description="Attempts after which a job has failed.")
+    max_jobs: int = Field(
+        default=1000, ge=1, description="Unfinished jobs that there may be; one more is answered 429."
+    )
+    keep_jobs_s: float = Field(
+        default=604800.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which a job and its transcript stay after its end.",
+    )
+    keep_audio_s: float = Field(
+        default=0.0, ge=0, allow_inf_nan=False, description="Seconds for which a job's audio stays after its end."
+    )
+    webhook_secret_file: Path | None = Field(
+        default=None, description="File of the secrets that sign webhooks; unset makes one in the state directory."
+    )
+    webhook_networks: str = Field(
+        default="", description="Private networks that webhooks may reach, as 10.0.0.0/8,127.0.0.1/32; by default none."
+    )
+    webhook_attempts: int = Field(
+        default=15,
+        ge=1,
+        le=30,
+        description="Attempts to deliver a webhook, each after twice the pause of the one before.",
+    )
+    webhook_retry_s: float = Field(
+        default=5.0,
+        gt=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds between the first attempt to deliver a webhook and the second.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe message that is logged."
     )
@@ -104,4 +158,10 @@ class Settings(BaseSettings):
         for origin in (value or "").split(","):
             if origin.strip() not in ("", "*") and not ORIGIN.fullmatch(origin.strip()):
                 raise ValueError(f"'{origin.strip()}' is not an origin such as https://example.org:8443")
+        return value
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        parse_networks(value)
         return value

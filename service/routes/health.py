@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request
 
+from service.errors import NotReadyError
 from service.recogniser import ServedModel
 
 router = APIRouter()
@@ -17,6 +18,8 @@ async def healthz() -> dict[str, str]:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Can it transcribe?")
 async def readyz(request: Request) -> dict[str, str]:
-    """200 once the model is loaded and warmed up; 503 before that, and where it could not be loaded."""
+    """200 once the model is loaded and warmed up; 503 before that, where it could not be loaded, and before the end."""
+    if request.app.state.draining:
+        raise NotReadyError("The server is about to end.")
     served: ServedModel = request.app.state.served
     return {"status": "ready", "model": served.ready().name}

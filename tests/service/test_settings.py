@@ -60,4 +60,6 @@ def shown(name: str, default: object) -> str:
     if name == "state_dir":
         assert default == STATE_DIR
         return "`~/.local/state/cepstra`"
+    if default == "":
+        return "empty"
     return "unset" if default is None else f"`{default}`"

@@ -1,0 +1,187 @@
+"""The database of the jobs: a file of SQLite's under the state directory, or PostgreSQL by URL.
+
+A transaction that has returned is on disk: SQLite syncs its log at every commit, and so does PostgreSQL.
+"""
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
+
+from service.errors import JobsUnavailableError
+from service.jobs.migrations import migrate
+
+logger = logging.getLogger("cepstra.jobs")
+
+FILE_NAME = "jobs.sqlite"
+BUSY_S = 30  # how long one process waits for another's transaction
+CONNECT_S = 5
+
+_UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+_READING = {"reading": True}
+
+
+class Database:
+    """Transactions. Nothing is opened, made or migrated before the first one.
+
+    Args:
+        folder: where SQLite's file lies; made when needed, for this user alone.
+        url: `postgresql://…` instead of it.
+
+    Raises:
+        JobsUnavailableError: the URL names another kind of database, or one whose driver is not installed.
+    """
+
+    def __init__(self, folder: Path, url: str | None = None) -> None:
+        self._file = None if url else folder / FILE_NAME
+        self._engine = _postgresql(url) if url else _sqlite(folder / FILE_NAME)
+        self._lock = threading.Lock()
+        self._opened = False
+        self._away = False
+
+    @property
+    def exists(self) -> bool:
+        """False where there is no file yet, and so no jobs: spares a service without jobs from making one."""
+        return self._opened or self._file is None or self._file.exists()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may change things; committed at the end, rolled back where something is raised.
+
+        Raises:
+            JobsUnavailableError: the database cannot be reached; whether a commit was done is then unknown.
+        """
+        with self._reachable():
+            self._open()
+            with self._engine.begin() as connection:
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only looks; never waits for those that write."""
+        with self._reachable():
+            self._open()
+            with self._engine.connect() as connection:
+                yield connection.execution_options(**_READING)
+
+    def now_s(self, connection: Connection) -> float:
+        """Unix seconds by the clock that all who share the database have in common."""
+        if self._file:
+            return time.time()
+        return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+
+    def close(self) -> None:
+        """Close all connections; the next transaction opens new ones."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        try:
+            yield
+        except (*_UNREACHABLE, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()
+            level = logging.DEBUG if self._away else logging.WARNING  # said once, not by every thread every second
+            logger.log(level, "the jobs' database is away: %s", reason[0] if reason else type(error).__name__)
+            self._away = True
+            raise JobsUnavailableError("Jobs cannot be reached at the moment; try again.", retry_after_s=5) from error
+        if self._away:
+            self._away = False
+            logger.info("the jobs' database is back")
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._opened:
+                return
+            if self._file:
+                make_folder(self._file.parent)
+                _begin_file(self._file, self._engine)
+            with self._engine.begin() as connection:
+                before = migrate(connection)
+            if self._file:
+                sync_folder(self._file.parent)
+            self._opened = True
+            logger.info("jobs are kept in %s (schema was version %d)", self._engine.url, before)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: without this a power cut can take a file that was synced itself."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` and those above it where they are missing: for this user alone, and durable."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def _sqlite(file: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        # A transaction that reads first and writes later fails where another wrote in between; so writers wait here.
+        reading = connection.get_execution_options().get("reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _begin_file(file: Path, engine: Engine) -> None:
+    """Make the file and give it a write-ahead log, which stays with it; one process at a time."""
+    handle = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        raw = engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA journal_mode = WAL")
+        finally:
+            raw.close()
+    finally:
+        os.close(handle)
+
+
+def _postgresql(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError:
+        raise JobsUnavailableError(
+            "CEPSTRA_DATABASE_URL is no URL; it looks like postgresql://user@host/name."
+        ) from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise JobsUnavailableError(
+            f"CEPSTRA_DATABASE_URL names '{parsed.drivername}'; PostgreSQL is what can be named, "
+            "and without it SQLite is used."
+        )
+    try:
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_timeout=CONNECT_S,
+            connect_args={
+                "connect_timeout": CONNECT_S,
+                "options": f"-c synchronous_commit=on -c statement_timeout={1000 * BUSY_S}",
+            },
+        )
+    except ModuleNotFoundError:
+        raise JobsUnavailableError("PostgreSQL needs its driver: pip install 'cepstra[postgresql]'.") from None

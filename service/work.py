@@ -1,0 +1,52 @@
+"""A worker without the HTTP API: what `cepstra work` does. It shares database and state directory with the servers."""
+
+import asyncio
+import logging
+import logging.config
+import signal
+import threading
+from types import FrameType
+
+from features.errors import CepstraError
+from service.app import recognise_with
+from service.jobs.jobs import Jobs
+from service.recogniser import ServedModel
+from service.scheduler import Scheduler
+from service.server import log_config
+from service.settings import Settings
+
+logger = logging.getLogger("cepstra.service")
+
+
+def work(settings: Settings) -> int:
+    """Work on jobs until told to stop, then finish or hand back what runs.
+
+    Returns:
+        The exit status of the process: 0 after a normal end, 1 where model or database could not be had.
+    """
+    logging.config.dictConfig(log_config(settings.log_level))
+    asked_to_end = threading.Event()
+
+    def ask(sig: int, frame: FrameType | None) -> None:
+        asked_to_end.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask)
+    served = ServedModel(settings)
+    scheduler = Scheduler(settings.workers, settings.max_waiting, background_workers=settings.background_workers)
+    try:
+        jobs = Jobs(settings, recognise_with(served, scheduler))
+    except CepstraError as error:
+        logger.critical("%s", error)
+        return 1
+    served.load()
+    if served.failure:
+        return 1
+    jobs.start()
+    jobs.start_working()
+    logger.info("working on %d jobs at a time", settings.background_workers)
+    asked_to_end.wait()
+    logger.info("asked to end")
+    jobs.stop()
+    asyncio.run(scheduler.close())
+    return 0
