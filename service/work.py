@@ -49,4 +49,5 @@ def work(settings: Settings) -> int:
     logger.info("asked to end")
     jobs.stop()
     asyncio.run(scheduler.close())
+    served.close()
     return 0
