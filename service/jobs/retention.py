@@ -34,16 +34,15 @@ class Retention:
 
     def sweep(self) -> None:
         """Erase all whose time has come; also what a process that was killed did not come to erase."""
+        # Each reason is found by one statement and lasts: a job that has ended stays so, an old file gets no row.
         expired = self._store.expire(self._keep_jobs_s)
         for job_id in expired:
             self._audio.erase(job_id)
-        here = self._audio.older_than(0)
-        if not here:
-            return
-        wanted = self._store.needing_audio(here, self._keep_audio_s)
-        # Looked up after the files were listed: what is not known now and old enough never will be.
-        orphans = self._audio.older_than(ORPHAN_S) - self._store.known(here)
-        for job_id in (self._store.known(here) - wanted) | orphans:
+        over = self._store.ended_before(self._audio.older_than(0), self._keep_audio_s)
+        # Not what is unknown while it is young: its row may be written at this moment.
+        old = self._audio.older_than(ORPHAN_S)
+        orphans = old - self._store.known(old)
+        for job_id in over | orphans:
             self._audio.erase(job_id)
         if expired or orphans:
             logger.info("erased %d jobs whose time was over and %d files of no job", len(expired), len(orphans))

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, or_, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from model.transcript import Transcript
@@ -165,12 +165,12 @@ class JobStore:
             old = delete(jobs).where(jobs.c.finished_at <= before, ~unsent)
             return list(connection.execute(old.returning(jobs.c.id)).scalars())
 
-    def needing_audio(self, job_ids: Collection[str], keep_s: float) -> set[str]:
-        """Those of `job_ids` that are unfinished or ended less than `keep_s` ago."""
+    def ended_before(self, job_ids: Collection[str], keep_s: float) -> set[str]:
+        """Those of `job_ids` that ended at least `keep_s` ago."""
         with self._database.read() as connection:
             since = self._database.now_s(connection) - keep_s
-            wanted = or_(jobs.c.status.in_(UNFINISHED), jobs.c.finished_at > since)
-            return set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids), wanted)).scalars())
+            ended = jobs.c.id.in_(job_ids), jobs.c.finished_at <= since
+            return set(connection.execute(select(jobs.c.id).where(*ended)).scalars())
 
     def known(self, job_ids: Collection[str]) -> set[str]:
         """Those of `job_ids` that have a row."""
