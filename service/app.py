@@ -113,7 +113,7 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
                 running.report(share)
                 progress(share)
 
-            return served.transcribe(audio.read_bytes(), report, running.cancelled)
+            return served.transcribe(audio.read_bytes(), report, running.cancelled, options.hot_words)
 
         running = scheduler.submit(work, priority=Rank.BACKGROUND)
         with cancelled.calling(running.abandon):

@@ -159,6 +159,7 @@ def test_an_idempotency_key(server: Server) -> None:
     [
         ({"model": "nothing"}, (404, "model_not_found", "model")),
         ({"language": "de"}, (400, "unsupported_language", "language")),
+        ({"keywords": 1000 * "a"}, (400, "invalid_keywords", "keywords")),
         ({"stream": "true"}, (400, "invalid_value", "stream")),
         ({"webhook_url": "http://10.0.0.1/"}, (400, "invalid_value", "webhook_url")),
         ({"webhook_url": ["https://example.com", "https://example.org"]}, (400, "invalid_value", "webhook_url")),
