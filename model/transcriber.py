@@ -3,9 +3,10 @@
 Shape legend: N samples, S output frames, V vocabulary.
 
     audio → decode → what may be speech → windows → front end → CMVN → acoustic model → stitched log-probs
-          → decoder → words and segments → what was heard where nobody spoke is dropped
+          → decoder → words and segments → what was heard where nobody spoke is dropped → times corrected by loudness
 
-All of it goes on piece by piece: of the audio, two windows are in memory at most, of the log-probs one stretch.
+All of it goes on piece by piece: of the audio, two windows are in memory at most, of the log-probs one stretch, and of
+everything a loudness every 10 ms.
 """
 
 import os
@@ -22,6 +23,7 @@ from features.audio import Waveform, decode_audio, open_audio
 from features.audio_stream import AudioStream
 from features.errors import AudioParameterError, AudioTooLongError
 from features.limits import AudioLimits
+from features.loudness import LoudnessMeter
 from features.speech_detection import SpeechDetectionConfig
 from model.acoustic_model import subsampled_length
 from model.cancellation import CancelToken, check
@@ -38,12 +40,14 @@ from model.tokenizer import BLANK_ID
 from model.transcript import Transcript
 from model.transcription import Transcription
 from model.windows import CutWindow, WindowCutter
+from model.word_timing import TimingConfig, place_words
 
 if TYPE_CHECKING:
     from model.beam_search import BeamSearch
     from model.rescoring import Rescorer
 
 DETECTION = SpeechDetectionConfig()
+TIMING = TimingConfig()
 SILENCE_LOGPROB = -30.0  # of every letter where the network is not asked
 WAVEFORM_BLOCK_S = 10  # of samples that are decoded already, taken at a time
 
@@ -60,9 +64,10 @@ class Transcriber:
         runtime: what computes the bundle's acoustic model; None for torch in float32.
         detection: what of the audio the network is to hear; None for all of it.
         rejection: which words are dropped because nobody speaks; None for what the bundle says, which may be none.
+        timing: how the times of words are corrected by loudness; None leaves them as the frames of their letters.
 
     Attributes:
-        bundle, chunking, runtime, detection, rejection: as given.
+        bundle, chunking, runtime, detection, rejection, timing: as given.
         decode: log-probs (S, V) → units of the best path, greedily or by beam search, rescored where the bundle can.
     """
 
@@ -75,6 +80,7 @@ class Transcriber:
         runtime: Runtime | None = None,
         detection: SpeechDetectionConfig | None = DETECTION,
         rejection: RejectionConfig | None = None,
+        timing: TimingConfig | None = TIMING,
     ) -> None:
         self.bundle = bundle
         self.runtime: Runtime = runtime or TorchRuntime(bundle.acoustic_model)
@@ -86,6 +92,7 @@ class Transcriber:
         self._rate_hz = bundle.front_end.config.sample_rate_hz
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
         self.rejection = rejection or bundle.rejection
+        self.timing = timing
         self._samples_per_frame = bundle.front_end.config.hop_samples * bundle.acoustic_model.config.subsampling
 
     @classmethod
@@ -169,13 +176,14 @@ class Transcriber:
             search = search.with_hot_words(hot_words)
         decode = search.decode if search else self.decode
         transcription = Transcription(decode, self.bundle.tokenizer, self.frame_s, self.rejection)
-        cutter = self._cutter()
+        cutter, meter = self._cutter(), LoudnessMeter(self._rate_hz)
         check(cancelled)
         with self._opened(audio, max_duration_s) as blocks:
-            for first_frame, log_probs_SV in self._listen(blocks, cutter, progress, cancelled):
+            for first_frame, log_probs_SV in self._listen(blocks, cutter, progress, cancelled, meter):
                 transcription.feed(first_frame, log_probs_SV)
         check(cancelled)
-        return transcription.finish(cutter.seen_samples / self._rate_hz)
+        transcript = transcription.finish(cutter.seen_samples / self._rate_hz)
+        return place_words(transcript, meter.levels_db(), self.timing) if self.timing else transcript
 
     def n_best(
         self, audio: bytes | str | os.PathLike[str] | Waveform, n: int, *, max_duration_s: float | None = None
@@ -222,6 +230,7 @@ class Transcriber:
         cutter: WindowCutter,
         progress: Callable[[float], None] | None,
         cancelled: CancelToken | None = None,
+        meter: LoudnessMeter | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
         """What the network says, window by window, and the number of the first frame of each."""
         told = 0.0
@@ -235,6 +244,8 @@ class Transcriber:
 
         for block_N in blocks:
             check(cancelled)
+            if meter is not None:
+                meter.feed(block_N)
             for window in cutter.feed(block_N):
                 yield window.first_frame, self._window_log_probs(window, cancelled)
                 tell(blocks.share_read)

@@ -174,7 +174,7 @@ def wav_of(waveform: Waveform) -> bytes:
 def test_a_transcript_that_grows_is_the_transcript_of_all_at_once(tiny_bundle: Bundle) -> None:
     """Two minutes: several stretches for the search, with segments that go on from one into the next."""
     waveform = noise(120.0)
-    transcriber = Transcriber(tiny_bundle, detection=None, rejection=None)
+    transcriber = Transcriber(tiny_bundle, detection=None, rejection=None, timing=None)
     log_probs_SV = transcriber.log_probs(waveform)
     assert len(log_probs_SV) > 3 * LONGEST_STRETCH_FRAMES
     at_once = build_segments(

@@ -1,0 +1,149 @@
+"""Where words begin and end, to a few hundredths of a second: the frames of their letters, corrected by loudness.
+
+Shape legend: L blocks of 10 ms, W words.
+
+CTC says in which frame of 40 ms it noticed a letter. That frame lies in the word or a little beside it, and says
+nothing of how long the letter lasts: after a pause the first letter can be noticed 0.1 s before it is spoken, and
+before a pause the last one 0.1 s before it ends. But a pause can be heard. So between every two words a quiet stretch
+is looked for. Where there is one, the words end and begin with it; where there is none, one ends where the other
+begins, between their letters. `python -m benchmarks.word_times` measures what it gives; see docs/results.md.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+from jaxtyping import Float
+
+from features.loudness import BLOCKS_PER_S
+from model.errors import OptionError
+from model.transcript import Segment, Transcript, Word
+
+SHORTEST_WORD_S = 0.02
+
+
+@dataclass(frozen=True)
+class TimingConfig:
+    """How boundaries are found; times in seconds.
+
+    Attributes:
+        shortest_pause_s: quiet for less than this is a closure inside speech, not a pause.
+        quiet_share: what counts as quiet: levels up to this share of the way from the background to the loudest speech
+            nearby, in dB.
+        least_range_db: where the loudest is not this far above the background, nothing can be told from loudness.
+        context_s: how far around a boundary background and speech are measured.
+        reach_s: how far beyond its letters a word may reach, into what lies between words.
+        late_s: how far into the frames of a word its beginning may be moved; the first letter is noticed early.
+        early_s: how far into the frames of a word its end may be moved.
+        share_before: without a pause, where between the letters of two words the boundary lies: 0 at the later word.
+        lead_s, lag_s: what is added before and after a word where neither a pause nor a word lies near.
+    """
+
+    shortest_pause_s: float = 0.1
+    quiet_share: float = 0.25
+    least_range_db: float = 12.0
+    context_s: float = 2.5
+    reach_s: float = 0.4
+    late_s: float = 0.2
+    early_s: float = 0.04
+    share_before: float = 0.3
+    lead_s: float = 0.04
+    lag_s: float = 0.04
+
+    def __post_init__(self) -> None:
+        shares = (self.quiet_share, self.share_before)
+        if (
+            not all(0 <= share <= 1 for share in shares)
+            or not min(
+                self.shortest_pause_s, self.context_s, self.reach_s, self.late_s, self.early_s, self.lead_s, self.lag_s
+            )
+            >= 0
+        ):
+            raise OptionError(f"{self} has a share outside 0..1 or a time below 0")
+
+
+def place_words(transcript: Transcript, levels_db_L: Float[np.ndarray, " L"], config: TimingConfig) -> Transcript:
+    """The transcript with the times of words and segments corrected by loudness.
+
+    No word overlaps another, and none reaches beyond the audio.
+
+    Args:
+        transcript: its words last from the first frame of their letters to the end of the last.
+        levels_db_L: loudness of every 10 ms, from the audio's start, dB.
+        config: how.
+    """
+    words = transcript.words
+    if not words:
+        return transcript
+    starts_s, ends_s = _boundaries(words, levels_db_L, transcript.duration_s, config)
+    placed = iter(
+        replace(word, start_s=start_s, end_s=end_s)
+        for word, start_s, end_s in zip(words, starts_s, ends_s, strict=True)
+    )
+    return replace(transcript, segments=tuple(_with_words(segment, placed) for segment in transcript.segments))
+
+
+def _with_words(segment: Segment, placed: Iterator[Word]) -> Segment:
+    words = tuple(islice(placed, len(segment.words)))
+    return replace(segment, words=words, start_s=words[0].start_s, end_s=words[-1].end_s)
+
+
+def _boundaries(
+    words: Sequence[Word], levels_db_L: np.ndarray, duration_s: float, config: TimingConfig
+) -> tuple[list[float], list[float]]:
+    """Begin and end of each word: what lies before the first, between each two, and after the last, in turn."""
+    starts_s: list[float] = []
+    ends_s: list[float] = []
+    for at in range(len(words) + 1):
+        # The end of the word before may not come before its beginning, which is settled; and the beginning of the word
+        # after not behind the word that follows.
+        first_s = (
+            min(max(starts_s[-1] + SHORTEST_WORD_S, words[at - 1].end_s - config.early_s), duration_s) if at else 0.0
+        )
+        last_s = words[at].start_s + config.late_s if at < len(words) else duration_s
+        if at + 1 < len(words):
+            last_s = max(first_s, min(last_s, words[at + 1].start_s))
+        last_s = min(last_s, duration_s)
+        end_s = words[at - 1].end_s if at else -math.inf
+        start_s = words[at].start_s if at < len(words) else math.inf
+        if start_s - end_s <= 2 * config.reach_s:
+            pause = _pause(levels_db_L, first_s, last_s, end_s, start_s, config)
+            if pause is None:
+                middle_s = config.share_before * end_s + (1 - config.share_before) * start_s
+                middle_s = min(max(middle_s, first_s), last_s)
+                pause = middle_s, middle_s
+            ends_s.append(pause[0])
+            starts_s.append(pause[1])
+            continue
+        if at:
+            pause = _pause(levels_db_L, first_s, min(end_s + config.reach_s, duration_s), end_s, math.inf, config)
+            ends_s.append(min(pause[0] if pause else end_s + config.lag_s, duration_s))
+        if at < len(words):
+            pause = _pause(levels_db_L, max(0.0, start_s - config.reach_s), last_s, -math.inf, start_s, config)
+            starts_s.append(max(pause[1] if pause else start_s - config.lead_s, 0.0))
+    return starts_s, [max(start_s, end_s) for start_s, end_s in zip(starts_s, ends_s, strict=True)]
+
+
+def _pause(
+    levels_db_L: np.ndarray, first_s: float, last_s: float, end_s: float, start_s: float, config: TimingConfig
+) -> tuple[float, float] | None:
+    """The longest quiet stretch between `first_s` and `last_s`, if it lies between what is over and what begins."""
+    around_s = (max(first_s, end_s) + min(last_s, start_s)) / 2
+    first, last = (max(0, round((around_s + way * config.context_s) * BLOCKS_PER_S)) for way in (-1, 1))
+    nearby_L = levels_db_L[first:last]
+    if len(nearby_L) < BLOCKS_PER_S * 2 * config.shortest_pause_s:
+        return None
+    background_db, loudest_db = np.percentile(nearby_L, (10, 95))
+    if loudest_db - background_db < config.least_range_db:
+        return None
+    quiet_below_db = background_db + config.quiet_share * (loudest_db - background_db)
+    first, last = round(first_s * BLOCKS_PER_S), round(last_s * BLOCKS_PER_S)
+    quiet_L = np.concatenate([[False], levels_db_L[first:last] < quiet_below_db, [False]])
+    begins, ends = (np.flatnonzero(edge) for edge in (quiet_L[1:] & ~quiet_L[:-1], quiet_L[:-1] & ~quiet_L[1:]))
+    if not len(begins) or (ends - begins).max() < round(config.shortest_pause_s * BLOCKS_PER_S):
+        return None
+    longest = int((ends - begins).argmax())
+    pause = (first + int(begins[longest])) / BLOCKS_PER_S, (first + int(ends[longest])) / BLOCKS_PER_S
+    return pause if pause[0] <= start_s and pause[1] >= end_s else None
