@@ -179,6 +179,12 @@ def serve(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _option("LOG_LEVEL", "Least severe message that is logged.")
     ] = "info",
+    log_format: Annotated[
+        Literal["plain", "json"], _option("LOG_FORMAT", "Shape of the log: plain lines, or one JSON object a line.")
+    ] = "plain",
+    traces: Annotated[
+        bool, _option("TRACES", "Send traces with OpenTelemetry (extra `otel`); its own variables say where to.")
+    ] = False,
     log_transcripts: Annotated[bool, _option("LOG_TRANSCRIPTS", "Write every transcript into the log.")] = False,
 ) -> None:
     """Serve the HTTP API and the page at /; an option wins over its environment variable."""

@@ -36,6 +36,7 @@ from model.hypothesis import NBest
 from model.rejection import RejectionConfig
 from model.runtime import Runtime, TorchRuntime, make_runtime
 from model.runtime_names import RuntimeChoice
+from model.stages import each, stage
 from model.tokenizer import BLANK_ID
 from model.transcript import Transcript
 from model.transcription import Transcription
@@ -242,7 +243,7 @@ class Transcriber:
                 told = share
                 progress(share)
 
-        for block_N in blocks:
+        for block_N in each("decode", blocks):
             check(cancelled)
             if meter is not None:
                 meter.feed(block_N)
@@ -258,11 +259,13 @@ class Transcriber:
     @torch.inference_mode()
     def _window_log_probs(self, window: CutWindow, cancelled: CancelToken | None) -> Tensor:
         check(cancelled)
-        # A copy, because a caller's array may be read-only.
-        samples_BN = torch.tensor(window.samples_N).unsqueeze(0)
-        features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
-        features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
-        log_probs_BSV, _ = self.runtime(features_BTF, lengths_B, cancelled)
+        with stage("features"):
+            # A copy, because a caller's array may be read-only.
+            samples_BN = torch.tensor(window.samples_N).unsqueeze(0)
+            features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
+            features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
+        with stage("network"):
+            log_probs_BSV, _ = self.runtime(features_BTF, lengths_B, cancelled)
         end = None if window.keep_frames is None else window.skip_frames + window.keep_frames
         return torch.as_tensor(log_probs_BSV[0, window.skip_frames : end])
 

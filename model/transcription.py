@@ -13,6 +13,7 @@ from torch import Tensor
 from model.alignment import build_segments
 from model.decoder import DecodedUnit
 from model.rejection import RejectionConfig
+from model.stages import stage
 from model.stretches import LONGEST_STRETCH_FRAMES, plan_stretches
 from model.tokenizer import BLANK_ID, Tokenizer
 from model.transcript import Segment, Transcript
@@ -72,7 +73,9 @@ class Transcription:
     def _search(self, n_frames: int) -> None:
         stretch_SV = self._rows_SV[self._decoded : self._decoded + n_frames]
         begin = self._first_frame + self._decoded
-        for unit in self._decode(stretch_SV):
+        with stage("search"):
+            units = self._decode(stretch_SV)
+        for unit in units:
             first_frame, last_frame = begin + unit.first_frame, begin + unit.last_frame
             self._units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
         self._decoded += n_frames

@@ -18,6 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from features.errors import CepstraError
 from model.cancellation import CancelToken
+from model.stages import Stage
 from model.transcript import Transcript
 from model.turns import Rank
 from service.access import Access
@@ -28,10 +29,12 @@ from service.key_ring import KeyRing
 from service.keys import KeyFile
 from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
-from service.routes import health, jobs, models, page, transcriptions
+from service.routes import health, jobs, metrics, models, page, transcriptions
 from service.scheduler import Job, Scheduler
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
+from service.telemetry import Telemetry
+from service.tracing import Tracing
 from service.uploads import BodyLimit
 
 
@@ -64,7 +67,11 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
     app.state.jobs = Jobs(settings, recognise_with(app.state.served, app.state.scheduler), f"Cepstra/{_version()}")
     app.state.draining = False
 
-    for noun in (transcriptions, jobs, models, health, page):
+    app.state.telemetry = telemetry = Telemetry(app.state.scheduler.load)
+    app.state.tracing = tracing = Tracing() if settings.traces else None
+    _watch(app.state.served, telemetry, tracing)
+
+    for noun in (transcriptions, jobs, models, health, metrics, page):
         app.include_router(noun.router)
     app.add_exception_handler(CepstraError, _answer_ours)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -81,8 +88,23 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
             allow_headers=("*",),
             expose_headers=("x-request-id", "retry-after"),
         )
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, telemetry=telemetry, tracing=tracing)
     return app
+
+
+def _watch(served: ServedModel, telemetry: Telemetry, tracing: Tracing | None) -> None:
+    """Let the model tell what it does."""
+
+    def passed(stage: Stage, began_ns: int, ended_ns: int) -> None:
+        telemetry.passed(stage, (ended_ns - began_ns) / 1e9)
+        if tracing is not None:
+            tracing.passed(stage, began_ns, ended_ns)
+
+    served.on_stage = passed
+    served.on_batch = telemetry.computed
+    served.on_transcript = telemetry.transcribed
+    telemetry.network_load = served.network_load
+    telemetry.ready = lambda: served.is_ready
 
 
 @asynccontextmanager
@@ -102,6 +124,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.to_thread(work.stop)
     await app.state.scheduler.close()
     await asyncio.to_thread(app.state.served.close)
+    if app.state.tracing is not None:
+        await asyncio.to_thread(app.state.tracing.close)
 
 
 def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:

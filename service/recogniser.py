@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 from features.errors import CepstraError
 from model.cancellation import CancelToken
 from model.hot_words import HotWords
+from model.stages import Observer, observing
 from model.transcript import Transcript
 from service.errors import NotReadyError, UnknownModelError
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from model.batching import BatchingRuntime
+    from model.batching import Batch, BatchingRuntime
 
 logger = logging.getLogger("cepstra.service")
 
@@ -66,6 +67,9 @@ class ServedModel:
         failure: why the model could not be loaded, else None.
         on_failure: called once if it could not, from the thread that loads.
         batching: what computes the network for everybody, once it is loaded; None without batching.
+        on_stage: told of every stage of a transcription.
+        on_batch: told of every batch that the network computes.
+        on_transcript: told the seconds of audio and the seconds of work of every transcription.
     """
 
     def __init__(self, settings: Settings, recogniser: Recogniser | None = None) -> None:
@@ -76,6 +80,18 @@ class ServedModel:
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self.batching: BatchingRuntime | None = None
+        self.on_stage: Observer = lambda stage, began_ns, ended_ns: None
+        self.on_batch: Callable[[Batch], None] = lambda batch: None
+        self.on_transcript: Callable[[float, float], None] = lambda audio_s, took_s: None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is loaded and warm."""
+        return self._ready is not None
+
+    def network_load(self) -> tuple[int, float]:
+        """How many windows wait for the network, and for how many seconds the oldest has."""
+        return self.batching.load() if self.batching is not None else (0, 0.0)
 
     def load(self) -> None:
         """Load and warm up; blocks for seconds, so it runs in a thread of its own. Never raises."""
@@ -122,13 +138,16 @@ class ServedModel:
         key = hashed.digest()
         transcript = self._recent.get(key)
         if transcript is None:
-            transcript = self.ready().transcribe(
-                audio,
-                max_duration_s=self._settings.max_audio_s,
-                progress=progress,
-                cancelled=cancelled,
-                hot_words=hot_words,
-            )
+            began_s = time.monotonic()
+            with observing(self.on_stage):
+                transcript = self.ready().transcribe(
+                    audio,
+                    max_duration_s=self._settings.max_audio_s,
+                    progress=progress,
+                    cancelled=cancelled,
+                    hot_words=hot_words,
+                )
+            self.on_transcript(transcript.duration_s, time.monotonic() - began_s)
             self._recent.put(key, transcript)
         return transcript
 
@@ -150,7 +169,9 @@ class ServedModel:
             settings.bundle, threads=1 if settings.batching else threads, runtime=settings.runtime
         )
         if settings.batching:
-            self.batching = BatchingRuntime(transcriber.runtime, most_rows=BATCH_ROWS, at_once=threads)
+            self.batching = BatchingRuntime(
+                transcriber.runtime, most_rows=BATCH_ROWS, at_once=threads, on_batch=self.on_batch
+            )
             transcriber.runtime = self.batching
         logger.info("the acoustic model runs on %s, %d threads", transcriber.runtime.name, threads)
         return transcriber

@@ -1,5 +1,6 @@
 """The outermost layer: request id and safe headers on every answer, one log line each, no exception unanswered."""
 
+import json
 import logging
 import re
 import time
@@ -10,13 +11,17 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import error_response
+from service.logs import request_id
+from service.telemetry import Telemetry
+from service.tracing import Tracing
 
 logger = logging.getLogger("cepstra.access")
 
 REQUEST_ID = "x-request-id"
 SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-PROBES = ("/healthz", "/readyz")  # asked every few seconds: logged on demand only
+MAX_ERROR_BYTES = 64 * 1024  # more of an error's body is not looked at
+PROBES = ("/healthz", "/readyz", "/metrics")  # asked every few seconds: logged on demand only
 
 SAFE_HEADERS = {
     # The page needs its own script and style, its own server, and the chosen file as a blob: nothing else.
@@ -33,50 +38,103 @@ SAFE_HEADERS = {
 
 
 class RequestContext:
-    """ASGI middleware around everything else."""
+    """ASGI middleware around everything else.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is inside.
+        telemetry: told of every answer.
+        tracing: makes a span of every request; None for none.
+    """
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, tracing: Tracing | None = None) -> None:
         self.app = app
+        self._telemetry = telemetry
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = request_id_of(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
-        started_s = time.monotonic()
-        status = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID] = request_id
-                for name, value in SAFE_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        identity = request_id_of(scope)
+        scope.setdefault("state", {})["request_id"] = identity
+        token = request_id.set(identity)
+        answer = _Answer(send, identity)
         try:
-            await self.app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            status = status or 499
-        except Exception as error:
-            if status:
-                raise  # half an answer is out: the server has to break the connection off
-            logger.error("%s failed", request_id)
-            await error_response(error)(scope, receive, send_with_headers)
+            if self._tracing is None:
+                await self._serve(scope, receive, answer)
+            else:
+                with self._tracing.request(scope) as span:
+                    await self._serve(scope, receive, answer)
+                    self._tracing.answered(span, scope["method"], route_of(scope), answer.status, identity)
         finally:
-            logger.log(
-                logging.DEBUG if scope["path"] in PROBES else logging.INFO,
-                "%s %s %r -> %d in %.0f ms",
-                request_id,
-                scope["method"],
-                scope["path"],
-                status,
-                1000 * (time.monotonic() - started_s),
-            )
+            self._note(scope, answer)
+            request_id.reset(token)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            await self.app(scope, receive, answer.send)
+        except ClientDisconnect:
+            answer.status = answer.status or 499
+        except Exception as error:
+            if answer.status:
+                raise  # half an answer is out: the server has to break the connection off
+            logger.error("%s failed", answer.request_id)
+            await error_response(error)(scope, receive, answer.send)
+
+    def _note(self, scope: Scope, answer: "_Answer") -> None:
+        took_s = time.monotonic() - answer.began_s
+        self._telemetry.answered(scope["method"], route_of(scope), answer.status, took_s, answer.error_code())
+        logger.log(
+            logging.DEBUG if scope["path"] in PROBES else logging.INFO,
+            "%s %s %r -> %d in %.0f ms",
+            answer.request_id,
+            scope["method"],
+            scope["path"],
+            answer.status,
+            1000 * took_s,
+            extra={
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": answer.status,
+                "duration_ms": round(1000 * took_s, 1),
+            },
+        )
+
+
+class _Answer:
+    """An answer on its way out: it gets its headers, and what is said of it later is remembered."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._error_body = b""
+        self.request_id = request_id
+        self.began_s = time.monotonic()
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID] = self.request_id
+            for name, value in SAFE_HEADERS.items():
+                headers.setdefault(name, value)
+        elif self.status >= 400 and len(self._error_body) < MAX_ERROR_BYTES:
+            self._error_body += message.get("body", b"")
+        await self._send(message)
+
+    def error_code(self) -> str | None:
+        """The code inside an error's object; None where there is none."""
+        try:
+            code = json.loads(self._error_body)["error"]["code"]
+        except (ValueError, TypeError, KeyError):
+            return None
+        return str(code) if code is not None else None
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern of the route that took the request; empty where none did."""
+    return str(getattr(scope.get("route"), "path", ""))
 
 
 def request_id_of(scope: Scope) -> str:

@@ -9,13 +9,14 @@ patient there and gives its place back here, so that long files never keep all p
 """
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Generic, TypeVar, cast
 
 from fastapi import Request
@@ -158,6 +159,9 @@ class Scheduler:
         job: Job[T] = Job(priority, key)
         job.turn.on_patient = lambda: self._give_place_back(job)
 
+        # The thread goes on with what is known of the request: its id for the log, its trace.
+        context = contextvars.copy_context()
+
         def run() -> None:
             if not job.future.set_running_or_notify_cancel():
                 return
@@ -182,7 +186,7 @@ class Scheduler:
                     self._check_room(key, max_of_key)
                 if key is not None:
                     self._of_key[key] += 1
-                self._waiting[priority].append((job, run))
+                self._waiting[priority].append((job, partial(context.run, run)))
         except QueueFullError:
             release()
             raise

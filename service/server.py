@@ -7,13 +7,13 @@ import sys
 import time
 from threading import Thread
 from types import FrameType
-from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from features.errors import CepstraError
 from service.app import create_app
+from service.logs import logging_config
 from service.recogniser import ServedModel
 from service.settings import Settings
 
@@ -29,7 +29,7 @@ def serve(settings: Settings) -> int:
     Returns:
         The exit status of the process: 0 after a normal end, 1 where the model could not be loaded.
     """
-    logging.config.dictConfig(log_config(settings.log_level))
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         app = create_app(settings)
@@ -86,14 +86,3 @@ class DrainingServer(uvicorn.Server):
         time.sleep(self._drain_s)
         if not self.should_exit:
             super().handle_exit(sig, frame)
-
-
-def log_config(level: str) -> dict[str, Any]:
-    """Everything of `level` and above as lines on standard error."""
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
-        "root": {"handlers": ["stderr"], "level": level.upper()},
-    }

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from service.logs import LogFormat
 from service.networks import parse_networks
 from service.state import STATE_DIR
 
@@ -144,6 +145,12 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe message that is logged."
+    )
+    log_format: LogFormat = Field(
+        default="plain", description="Shape of the log: plain lines, or one JSON object a line."
+    )
+    traces: bool = Field(
+        default=False, description="Send traces with OpenTelemetry (extra `otel`); its own variables say where to."
     )
     log_transcripts: bool = Field(default=False, description="Write every transcript into the log.")
 

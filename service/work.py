@@ -10,9 +10,9 @@ from types import FrameType
 from features.errors import CepstraError
 from service.app import recognise_with
 from service.jobs.jobs import Jobs
+from service.logs import logging_config
 from service.recogniser import ServedModel
 from service.scheduler import Scheduler
-from service.server import log_config
 from service.settings import Settings
 
 logger = logging.getLogger("cepstra.service")
@@ -24,7 +24,7 @@ def work(settings: Settings) -> int:
     Returns:
         The exit status of the process: 0 after a normal end, 1 where model or database could not be had.
     """
-    logging.config.dictConfig(log_config(settings.log_level))
+    logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     asked_to_end = threading.Event()
 
     def ask(sig: int, frame: FrameType | None) -> None:

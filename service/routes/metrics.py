@@ -1,0 +1,15 @@
+"""`/metrics`: the service's numbers, for Prometheus."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from service.telemetry import Telemetry
+
+router = APIRouter()
+
+
+@router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Prometheus' text format; where keys are needed, one of scope `admin`."""
+    telemetry: Telemetry = request.app.state.telemetry
+    return Response(telemetry.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
