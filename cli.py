@@ -214,7 +214,11 @@ def serve(
 
     from service.server import serve as run_server
 
-    raise typer.Exit(run_server(settings))
+    try:
+        status = run_server(settings)
+    except CepstraError as error:
+        _fail(str(error))
+    raise typer.Exit(status)
 
 
 @app.command()

@@ -42,12 +42,12 @@ def test_no_circular_imports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "extras"), [("features", []), ("model", ["onnx"]), ("service", []), ("training", ["train"])]
+    ("room", "extras"), [("features", []), ("model", ["onnx"]), ("service", ["otel"]), ("training", ["train"])]
 )
 def test_a_room_imports_only_what_is_installed_for_it(room: str, extras: list[str]) -> None:
     """The container installs no extra, and who trains does not need the tests' tools.
 
-    That the model works without its extra is shown in tests/model/test_runtime.py.
+    That both work without their extras is shown in tests/model/test_runtime.py and tests/service/test_telemetry.py.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = sum((project["optional-dependencies"][extra] for extra in extras), project["dependencies"])

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -20,7 +21,7 @@ from service import app as app_module
 from service.app import create_app
 from service.logs import logging_config
 from service.settings import Settings
-from service.tracing import Tracing
+from service.tracing import Tracing, TracingUnavailableError
 from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import SENTENCES, FakeTranscriber, wav
 from tests.service.test_uploads import PATH, post
@@ -175,3 +176,11 @@ def test_a_trace_has_the_request_and_its_stages(monkeypatch: pytest.MonkeyPatch)
     assert by_name["search"].parent is not None
     assert by_name["search"].parent.span_id == request_span.context.span_id
     assert request_span.resource.attributes["service.name"] == "cepstra"
+
+
+def test_traces_without_their_extra_end_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    with pytest.raises(TracingUnavailableError, match=r"cepstra\[otel\]"):
+        create_app(Settings(traces=True), FakeTranscriber())
+    create_app(Settings(), FakeTranscriber())
