@@ -214,11 +214,7 @@ def serve(
 
     from service.server import serve as run_server
 
-    try:
-        status = run_server(settings)
-    except CepstraError as error:
-        _fail(str(error))
-    raise typer.Exit(status)
+    raise typer.Exit(run_server(settings))
 
 
 @app.command()

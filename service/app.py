@@ -70,6 +70,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
     app.state.telemetry = telemetry = Telemetry(app.state.scheduler.load)
     app.state.tracing = tracing = Tracing() if settings.traces else None
     _watch(app.state.served, telemetry, tracing)
+    telemetry.jobs_by_state = app.state.jobs.count_by_status
 
     for noun in (transcriptions, jobs, models, health, metrics, page):
         app.include_router(noun.router)

@@ -84,6 +84,10 @@ class Jobs:
         self._sweeper = Loop("job-retention", self._sweep, SWEEP_S)
         self._threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="jobs")
 
+    def count_by_status(self) -> dict[str, int]:
+        """How many jobs there are of each status, all owners together."""
+        return self._store.count_by_status()
+
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One of the methods below, off the event loop, and without taking the threads of others."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))

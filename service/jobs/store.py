@@ -76,6 +76,14 @@ class JobStore:
                 retry_after_s=60,
             )
 
+    def count_by_status(self) -> dict[str, int]:
+        """How many jobs there are of each status, all owners together; statuses without any may be missing."""
+        if not self._database.exists:
+            return {}
+        with self._database.read() as connection:
+            rows = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).all()
+        return {row[0]: row[1] for row in rows}
+
     def add(self, new: NewJob) -> Job:
         """Make the row; it is on disk when this returns.
 

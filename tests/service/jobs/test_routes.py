@@ -236,3 +236,14 @@ def test_a_folder_that_cannot_be_written_stops_jobs_alone(tmp_path: Path) -> Non
         assert "CEPSTRA_STATE_DIR" in response.json()["error"]["message"]
         direct = {"files": {"file": ("a", wav())}, "data": {"model": "default"}}
         assert request("POST", f"{server.url}/v1/audio/transcriptions", **direct).json()["text"] == TEXT
+
+
+def test_metrics_count_jobs_by_state(server: Server) -> None:
+    def completed() -> float:
+        text = request("GET", f"{server.url}/metrics").text
+        rows = [line for line in text.splitlines() if line.startswith('cepstra_jobs{state="completed"}')]
+        return float(rows[0].rpartition(" ")[2]) if rows else 0.0
+
+    before = completed()
+    ended(server, made(server))
+    assert completed() == before + 1
