@@ -78,6 +78,38 @@ def serve(
     * 1024,
     max_audio_s: Annotated[float, _option("MAX_AUDIO_S", "Longest audio accepted once decoded, in seconds.")] = 4
     * 3600.0,
+    max_decoded_bytes: Annotated[
+        int,
+        _option(
+            "MAX_DECODED_BYTES",
+            "Most bytes that audio may decode to: four for each sample of each channel, at its own rate.",
+        ),
+    ] = 8 * 1024 * 1024 * 1024,
+    max_channels: Annotated[int, _option("MAX_CHANNELS", "Most channels of the audio.")] = 8,
+    max_sample_rate_hz: Annotated[
+        int, _option("MAX_SAMPLE_RATE_HZ", "Highest sample rate of the audio, in Hz; the lowest is 8000.")
+    ] = 192_000,
+    max_fields: Annotated[int, _option("MAX_FIELDS", "Most form fields beside the file.")] = 64,
+    max_field_bytes: Annotated[int, _option("MAX_FIELD_BYTES", "Most bytes of one form field.")] = 64 * 1024,
+    header_s: Annotated[
+        float, _option("HEADER_S", "Seconds that a client may take to send the headers of a request.")
+    ] = 10.0,
+    body_s: Annotated[
+        float, _option("BODY_S", "Seconds that a client may take to send the body of a request.")
+    ] = 600.0,
+    body_stall_s: Annotated[
+        float,
+        _option("BODY_STALL_S", "Seconds without a byte after which the body of a request is no longer waited for."),
+    ] = 30.0,
+    decoder_memory_bytes: Annotated[
+        int, _option("DECODER_MEMORY_BYTES", "Memory that decoding one upload may take, in bytes.")
+    ] = 128 * 1024 * 1024,
+    decoder_cpu_s: Annotated[
+        int, _option("DECODER_CPU_S", "Seconds of processor time that decoding one upload may take.")
+    ] = 600,
+    decoder_stall_s: Annotated[
+        float, _option("DECODER_STALL_S", "Seconds after which a decoder that gives no samples is ended.")
+    ] = 30.0,
     workers: Annotated[
         int,
         _option(

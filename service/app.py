@@ -1,7 +1,7 @@
 """The service as one ASGI application.
 
-request → RequestContext (id, headers, log) → BodyLimit (bytes) → Access (origin, key) → route
-        → Scheduler (a worker thread) → format
+request → RequestContext (id, headers, log) → BodyLimit (bytes, time) → Access (origin, key) → route
+        → Scheduler (a worker thread) → Decoders (another process) → model → format
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from model.stages import Stage
 from model.transcript import Transcript
 from model.turns import Rank
 from service.access import Access
+from service.decoding.decoders import Decoders
 from service.errors import error_response, openai_error
 from service.jobs.jobs import Jobs
 from service.jobs.worker import Recognise
@@ -38,12 +39,13 @@ from service.tracing import Tracing
 from service.uploads import BodyLimit
 
 
-def create_app(settings: Settings, transcriber: Recogniser | None = None) -> FastAPI:
+def create_app(settings: Settings, transcriber: Recogniser | None = None, decoders: Decoders | None = None) -> FastAPI:
     """The application.
 
     Args:
         settings: deployment settings.
         transcriber: a model to serve instead of loading `settings.bundle`.
+        decoders: decoding processes to share instead of starting some.
 
     The application listens at once and loads the model in the background; `/readyz` tells when it is there.
     """
@@ -57,7 +59,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
         redoc_url=None,
     )
     app.state.settings = settings
-    app.state.served = ServedModel(settings, transcriber)
+    app.state.served = ServedModel(settings, transcriber, decoders)
     app.state.scheduler = Scheduler(
         settings.workers if settings.batching else 1,
         settings.max_waiting,
@@ -80,7 +82,12 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None) -> Fas
     # Outermost is what is added last. Access is inside of BodyLimit, which lets a client that is still sending read why
     # it was refused.
     app.add_middleware(Access, settings=settings, keys=KeyRing(KeyFile(settings.state_dir)))
-    app.add_middleware(BodyLimit, max_file_bytes=settings.max_upload_bytes)
+    app.add_middleware(
+        BodyLimit,
+        max_file_bytes=settings.max_upload_bytes,
+        body_s=settings.body_s,
+        stall_s=settings.body_stall_s,
+    )
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -138,7 +145,8 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
                 running.report(share)
                 progress(share)
 
-            return served.transcribe(audio.read_bytes(), report, running.cancelled, options.hot_words)
+            with audio.open("rb") as file:
+                return served.transcribe(file, report, running.cancelled, options.hot_words)
 
         running = scheduler.submit(work, priority=Rank.BACKGROUND)
         with cancelled.calling(running.abandon):

@@ -4,8 +4,11 @@
     ├── InvalidRequestError         a form field that is missing, unknown, or asks for what cannot be done
     ├── UnsupportedMediaTypeError   the body is not a multipart form
     ├── UploadTooLargeError         more bytes than the limit
+    ├── SlowClientError             the body does not come in time
     ├── UnknownModelError           `model` names nothing that is served
     ├── NotReadyError               the model is still loading, or could not be loaded
+    ├── UndecodableAudioError       the decoder died of the upload, or needed too much time or memory
+    ├── DecoderUnavailableError     no decoder can be started
     ├── QueueFullError              too many requests are waiting
     ├── AuthenticationError         no key, or one that is unknown, revoked or expired
     ├── ForbiddenError              the key may not do this
@@ -80,12 +83,24 @@ class UploadTooLargeError(ServiceError):
     """The body or the file in it has more bytes than the limit."""
 
 
+class SlowClientError(ServiceError):
+    """The body of the request does not come in time."""
+
+
 class UnknownModelError(ServiceError):
     """`model` names nothing that is served here."""
 
 
 class NotReadyError(ServiceError):
     """The model is still loading, or could not be loaded."""
+
+
+class UndecodableAudioError(ServiceError):
+    """The process that decodes the upload died of it, or needed more memory or time than it may have."""
+
+
+class DecoderUnavailableError(ServiceError):
+    """No process that decodes can be started; not the upload's fault."""
 
 
 class QueueFullError(ServiceError):
@@ -170,8 +185,11 @@ TABLE: dict[type[CepstraError], Row] = {
     HotWordError: Row(400, INVALID_REQUEST, "invalid_keywords", "keywords"),
     UnsupportedMediaTypeError: Row(415, INVALID_REQUEST, "unsupported_media_type"),
     UploadTooLargeError: Row(413, INVALID_REQUEST, "file_too_large", "file"),
+    SlowClientError: Row(408, INVALID_REQUEST, "request_timeout"),
     UnknownModelError: Row(404, INVALID_REQUEST, "model_not_found", "model"),
     NotReadyError: Row(503, SERVER_ERROR, "not_ready"),
+    UndecodableAudioError: Row(400, INVALID_REQUEST, "undecodable_audio", "file"),
+    DecoderUnavailableError: Row(503, SERVER_ERROR, "decoder_unavailable"),
     QueueFullError: Row(429, "rate_limit_error", "queue_full"),
     AuthenticationError: Row(401, INVALID_REQUEST, "invalid_api_key"),
     ForbiddenError: Row(403, INVALID_REQUEST, "insufficient_scope"),

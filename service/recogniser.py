@@ -9,14 +9,21 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Protocol
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from features.audio_stream import AudioStream
 from features.errors import CepstraError
-from model.cancellation import CancelToken
+from features.limits import AudioLimits
+from model.cancellation import CancelToken, check
 from model.hot_words import HotWords
 from model.stages import Observer, observing
 from model.transcript import Transcript
+from service.decoding.decoders import Decoders
+from service.decoding.messages import Budget
 from service.errors import NotReadyError, UnknownModelError
 from service.settings import Settings
 
@@ -46,9 +53,8 @@ class Recogniser(Protocol):
 
     def transcribe(
         self,
-        audio: bytes | str | PathLike[str],
+        audio: bytes | str | PathLike[str] | AudioStream,
         *,
-        max_duration_s: float | None = None,
         progress: Progress | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
@@ -62,6 +68,7 @@ class ServedModel:
     Args:
         settings: which bundle, with how many threads, how long answers are remembered.
         recogniser: a model that is loaded already; else `load` loads `settings.bundle`.
+        decoders: decoding processes to share; else it has its own.
 
     Attributes:
         failure: why the model could not be loaded, else None.
@@ -72,8 +79,19 @@ class ServedModel:
         on_transcript: told the seconds of audio and the seconds of work of every transcription.
     """
 
-    def __init__(self, settings: Settings, recogniser: Recogniser | None = None) -> None:
+    def __init__(
+        self, settings: Settings, recogniser: Recogniser | None = None, decoders: Decoders | None = None
+    ) -> None:
         self._settings = settings
+        self._decoders = decoders or Decoders()
+        self._owns_decoders = decoders is None
+        self._limits = AudioLimits(
+            max_duration_s=settings.max_audio_s,
+            max_decoded_bytes=settings.max_decoded_bytes,
+            max_channels=settings.max_channels,
+            max_sample_rate_hz=settings.max_sample_rate_hz,
+        )
+        self._budget = Budget(settings.decoder_memory_bytes, settings.decoder_cpu_s, settings.decoder_stall_s)
         self._injected = recogniser
         self._ready: Recogniser | None = None
         self._recent = RecentTranscripts(settings.remember_s, settings.max_audio_s)
@@ -97,8 +115,12 @@ class ServedModel:
         """Load and warm up; blocks for seconds, so it runs in a thread of its own. Never raises."""
         started = time.monotonic()
         try:
+            self._decoders.start()
             recogniser = self._injected or self._from_bundle()
-            recogniser.transcribe(silent_wav(WARM_UP_S))
+            with TemporaryFile() as silence:
+                silence.write(silent_wav(WARM_UP_S))
+                with self._decoded(silence, AudioLimits()) as samples:
+                    recogniser.transcribe(samples)
         except Exception as error:
             logger.critical("the model could not be loaded: %s", error, exc_info=not isinstance(error, CepstraError))
             self.failure = error
@@ -127,34 +149,44 @@ class ServedModel:
 
     def transcribe(
         self,
-        audio: bytes,
+        audio: BinaryIO,
         progress: Progress,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
     ) -> Transcript:
-        """Transcribe, or remember: the same bytes and words sent again within `remember_s` cost no work."""
-        hashed = hashlib.sha256(audio)
-        hashed.update(repr(hot_words).encode(errors="backslashreplace"))
-        key = hashed.digest()
+        """Transcribe an open file, or remember: the same bytes and words within `remember_s` cost no work.
+
+        Raises:
+            features.errors.AudioError: the audio cannot be used.
+            UndecodableAudioError, DecoderUnavailableError: as `Decoders.open`.
+            model.errors.WorkCancelledError: `cancelled` was cancelled.
+        """
+        key = _digest(audio, hot_words)
         transcript = self._recent.get(key)
         if transcript is None:
             began_s = time.monotonic()
-            with observing(self.on_stage):
+            with observing(self.on_stage), self._decoded(audio, self._limits, cancelled) as samples:
                 transcript = self.ready().transcribe(
-                    audio,
-                    max_duration_s=self._settings.max_audio_s,
-                    progress=progress,
-                    cancelled=cancelled,
-                    hot_words=hot_words,
+                    samples, progress=progress, cancelled=cancelled, hot_words=hot_words
                 )
             self.on_transcript(transcript.duration_s, time.monotonic() - began_s)
             self._recent.put(key, transcript)
         return transcript
 
     def close(self) -> None:
-        """End the threads that compute; to be called once nothing is transcribed any more."""
+        """End the threads that compute, and the decoding processes where they are its own.
+
+        To be called once nothing is transcribed any more.
+        """
         if self.batching is not None:
             self.batching.close()
+        if self._owns_decoders:
+            self._decoders.close()
+
+    def _decoded(
+        self, audio: BinaryIO, limits: AudioLimits, cancelled: CancelToken | None = None
+    ) -> AbstractContextManager[AudioStream]:
+        return self._decoders.open(audio, limits, self._budget, while_waiting=partial(check, cancelled))
 
     def _from_bundle(self) -> Recogniser:
         import torch  # takes a second: /healthz must not wait for it
@@ -217,6 +249,16 @@ class RecentTranscripts:
                 return
             self._by_key.popitem(last=False)
             audio_s -= transcript.duration_s
+
+
+def _digest(file: BinaryIO, hot_words: HotWords | None) -> bytes:
+    """The hash of all bytes of a file, of which a megabyte at a time is in memory, and of the words."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    digest.update(repr(hot_words).encode(errors="backslashreplace"))
+    return digest.digest()
 
 
 def silent_wav(duration_s: int, sample_rate_hz: int = 16_000) -> bytes:

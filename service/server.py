@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from features.errors import CepstraError
 from service.app import create_app
+from service.connections import bounded_http
 from service.logs import logging_config
 from service.recogniser import ServedModel
 from service.settings import Settings
@@ -46,6 +47,7 @@ def serve(settings: Settings) -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            http=bounded_http(settings.header_s),
             timeout_graceful_shutdown=settings.shutdown_s,
         ),
     )

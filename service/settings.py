@@ -47,6 +47,50 @@ class Settings(BaseSettings):
     max_audio_s: float = Field(
         default=4 * 3600.0, gt=0, allow_inf_nan=False, description="Longest audio accepted once decoded, in seconds."
     )
+    max_decoded_bytes: int = Field(
+        default=8 * 1024 * MIB,
+        ge=1,
+        description="Most bytes that audio may decode to: four for each sample of each channel, at its own rate.",
+    )
+    max_channels: int = Field(default=8, ge=1, le=8, description="Most channels of the audio.")
+    max_sample_rate_hz: int = Field(
+        default=192_000,
+        ge=8_000,
+        le=192_000,
+        description="Highest sample rate of the audio, in Hz; the lowest is 8000.",
+    )
+    max_fields: int = Field(default=64, ge=1, description="Most form fields beside the file.")
+    max_field_bytes: int = Field(default=64 * 1024, ge=1, description="Most bytes of one form field.")
+    header_s: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a client may take to send the headers of a request.",
+    )
+    body_s: float = Field(
+        default=600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a client may take to send the body of a request.",
+    )
+    body_stall_s: float = Field(
+        default=30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds without a byte after which the body of a request is no longer waited for.",
+    )
+    decoder_memory_bytes: int = Field(
+        default=128 * MIB, ge=32 * MIB, description="Memory that decoding one upload may take, in bytes."
+    )
+    decoder_cpu_s: int = Field(
+        default=600, ge=1, description="Seconds of processor time that decoding one upload may take."
+    )
+    decoder_stall_s: float = Field(
+        default=30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which a decoder that gives no samples is ended.",
+    )
     workers: int = Field(
         default=16,
         ge=1,

@@ -6,20 +6,25 @@ disk, and its name, which the client chose, is never used.
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from fastapi import Request
-from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.datastructures import FormData, Headers, MutableHeaders, UploadFile
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidRequestError, UnsupportedMediaTypeError, UploadTooLargeError, error_response
+from service.errors import (
+    InvalidRequestError,
+    SlowClientError,
+    UnsupportedMediaTypeError,
+    UploadTooLargeError,
+    error_response,
+)
+from service.settings import Settings
 
-# What a form may hold beside its file.
-MAX_FIELDS = 64
-MAX_FIELD_BYTES = 64 * 1024
-FORM_OVERHEAD_BYTES = 256 * 1024
+FORM_OVERHEAD_BYTES = 256 * 1024  # that a body may have beside its file
 
 # An early answer is sent at once, and then this much of what the client still sends is read and dropped: a connection
 # closed with unread bytes is reset, and many clients would report the reset rather than the answer.
@@ -39,28 +44,44 @@ class Upload:
     file: BinaryIO
     fields: dict[str, list[str]]
 
-    def read(self) -> bytes:
-        """All bytes of the file."""
-        self.file.seek(0)
-        return self.file.read()
+
+@dataclass(frozen=True)
+class FormLimits:
+    """What a form may hold.
+
+    Attributes:
+        max_file_bytes: of its one file.
+        max_fields: beside the file.
+        max_field_bytes: of each of them.
+    """
+
+    max_file_bytes: int
+    max_fields: int
+    max_field_bytes: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "FormLimits":
+        """Those that are set."""
+        return cls(settings.max_upload_bytes, settings.max_fields, settings.max_field_bytes)
 
 
-async def read_upload(request: Request, max_file_bytes: int) -> Upload:
+async def read_upload(request: Request, limits: FormLimits) -> Upload:
     """Read the multipart form of `request`.
 
     Raises:
         UnsupportedMediaTypeError: the body is no multipart form.
-        UploadTooLargeError: the file has more than `max_file_bytes`.
+        UploadTooLargeError: the file has too many bytes.
         InvalidRequestError: there is no file, or more than one.
+        starlette.exceptions.HTTPException: the form cannot be read, or has too many fields or too long ones.
     """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaTypeError(
             f"The body has to be a form of type multipart/form-data; its Content-Type is '{content_type[:100]}'."
         )
-    form = await request.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    form = await request.form(max_files=1, max_fields=limits.max_fields, max_part_size=limits.max_field_bytes)
     try:
-        return _checked(form, max_file_bytes)
+        return _checked(form, limits.max_file_bytes)
     except Exception:
         await form.close()
         raise
@@ -99,15 +120,22 @@ def too_large(what: str, limit_bytes: int) -> UploadTooLargeError:
 
 
 class BodyLimit:
-    """ASGI middleware: no body is read further than `max_file_bytes` and a form's overhead.
+    """ASGI middleware: no body is read further than `max_file_bytes` and a form's overhead, nor waited for too long.
 
     A Content-Length above that is refused before anything is read; a body without one, once it has gone past it.
+
+    Args:
+        max_file_bytes: most bytes of the file in the body.
+        body_s: seconds that the whole body may take.
+        stall_s: seconds that may go by without a byte of it.
     """
 
-    def __init__(self, app: ASGIApp, max_file_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_file_bytes: int, body_s: float, stall_s: float) -> None:
         self.app = app
         self.max_file_bytes = max_file_bytes
         self.max_body_bytes = max_file_bytes + FORM_OVERHEAD_BYTES
+        self.body_s = body_s
+        self.stall_s = stall_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -130,18 +158,35 @@ class _Body:
         self._receive = receive
         self._send = send
         self._limit = limit
+        self._deadline_s = time.monotonic() + limit.body_s
         self._seen_bytes = 0
         self._ended = False
+        self._too_slow = False
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        message = await (self._receive() if self._ended else self._receive_in_time())
         self._note(message)
         if self._seen_bytes > self._limit.max_body_bytes:
             raise too_large(f"The request has more than {self._seen_bytes - 1} bytes", self._limit.max_file_bytes)
         return message
 
+    async def _receive_in_time(self) -> Message:
+        left_s = self._deadline_s - time.monotonic()
+        try:
+            async with asyncio.timeout(min(left_s, self._limit.stall_s)):
+                return await self._receive()
+        except TimeoutError:
+            self._too_slow = True
+            if left_s <= self._limit.stall_s:
+                what = f"took longer than {self._limit.body_s:g} s (CEPSTRA_BODY_S)"
+            else:
+                what = f"stopped for {self._limit.stall_s:g} s (CEPSTRA_BODY_STALL_S)"
+            raise SlowClientError(f"The body of the request {what}: {self._seen_bytes} bytes have come.") from None
+
     async def send(self, message: Message) -> None:
-        if message["type"] != "http.response.body" or message.get("more_body") or self._ended:
+        if self._too_slow and message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["connection"] = "close"  # or the rest of the body would be waited for
+        if message["type"] != "http.response.body" or message.get("more_body") or self._ended or self._too_slow:
             await self._send(message)
             return
         await self._send({**message, "more_body": True})

@@ -14,7 +14,7 @@ from service.jobs.jobs import Jobs
 from service.recogniser import ServedModel
 from service.schemas import form_schema, parse_options, result_options
 from service.settings import Settings
-from service.uploads import read_upload
+from service.uploads import FormLimits, read_upload
 
 router = APIRouter()
 
@@ -52,7 +52,7 @@ async def create_job(
         )
     await jobs.call(jobs.check_room)
 
-    upload = await read_upload(request, settings.max_upload_bytes)
+    upload = await read_upload(request, FormLimits.of(settings))
     with upload.file:
         webhook_url = _taken(upload.fields, WEBHOOK_URL)
         options = parse_options(upload.fields)

@@ -14,7 +14,7 @@ from service.recogniser import ServedModel
 from service.scheduler import Job, Scheduler
 from service.schemas import form_schema, parse_options
 from service.settings import Settings
-from service.uploads import read_upload
+from service.uploads import FormLimits, read_upload
 
 logger = logging.getLogger("cepstra.service")
 
@@ -63,7 +63,7 @@ async def create_transcription(request: Request) -> Response:
     key, max_of_key = holder_of(request)
     scheduler.check_room(key, max_of_key)
 
-    upload = await read_upload(request, settings.max_upload_bytes)
+    upload = await read_upload(request, FormLimits.of(settings))
     try:
         options = parse_options(upload.fields)
         served.find(options.model)
@@ -73,8 +73,7 @@ async def create_transcription(request: Request) -> Response:
         raise
 
     def work(running: Job[Transcript]) -> Transcript:
-        # The bytes are read here, in the worker, so that only running jobs hold their audio in memory.
-        transcript = served.transcribe(upload.read(), running.report, running.cancelled, hot_words)
+        transcript = served.transcribe(upload.file, running.report, running.cancelled, hot_words)
         if settings.log_transcripts:
             logger.info("%s heard %r", request.state.request_id, transcript.text)
         return transcript

@@ -13,9 +13,19 @@ import pytest
 import uvicorn
 
 from service.app import create_app
+from service.connections import bounded_http
+from service.decoding.decoders import Decoders
 from service.settings import Settings
 from tests.service.fakes import FakeTranscriber
 from tests.waiting import wait_until as wait_until  # tests of the service find it here
+
+DECODERS = Decoders()  # for all servers of the tests: a server's own take a moment to start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def close_decoders() -> Iterator[None]:
+    yield
+    DECODERS.close()
 
 
 @dataclass(frozen=True)
@@ -33,8 +43,10 @@ class Server:
 
 @contextmanager
 def serving(settings: Settings, fake: FakeTranscriber) -> Iterator[Server]:
-    app = create_app(settings, fake)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    app = create_app(settings, fake, DECODERS)
+    http = bounded_http(settings.header_s)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, http=http)
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

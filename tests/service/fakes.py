@@ -8,7 +8,10 @@ import threading
 import wave
 from collections.abc import Callable, Sequence
 
-from features.audio import decode_audio
+import numpy as np
+
+from features.audio import Waveform, decode_audio
+from features.audio_stream import AudioStream
 from model.cancellation import CancelToken
 from model.hot_words import HotWords
 from model.transcript import Segment, Token, Transcript, Word
@@ -47,15 +50,17 @@ class FakeTranscriber:
 
     def transcribe(
         self,
-        audio: bytes | str | os.PathLike[str],
+        audio: bytes | str | os.PathLike[str] | AudioStream,
         *,
-        max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
     ) -> Transcript:
         self.hot_words = hot_words
-        waveform = decode_audio(audio, max_duration_s=max_duration_s)
+        if isinstance(audio, bytes | str | os.PathLike):
+            waveform = decode_audio(audio)
+        else:
+            waveform = Waveform(np.concatenate(list(audio)))
         if not waveform.samples_N.any():
             return Transcript("", (), waveform.duration_s)
         with self._lock:

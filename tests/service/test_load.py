@@ -13,7 +13,10 @@ import openai
 import pytest
 from fastapi.testclient import TestClient
 
+from features.audio_stream import AudioStream
 from features.errors import CorruptAudioError
+from model.cancellation import CancelToken
+from model.hot_words import HotWords
 from model.transcript import Transcript
 from service.app import create_app
 from service.recogniser import RecentTranscripts
@@ -133,10 +136,17 @@ def test_heartbeats_tell_progress(start_server: Callable[..., Server]) -> None:
 class SlowToLoad(FakeTranscriber):
     """Warm-up does not end before `release()`."""
 
-    def transcribe(self, audio: bytes | str | PathLike[str], **options: object) -> Transcript:
+    def transcribe(
+        self,
+        audio: bytes | str | PathLike[str] | AudioStream,
+        *,
+        progress: Callable[[float], None] | None = None,
+        cancelled: CancelToken | None = None,
+        hot_words: HotWords | None = None,
+    ) -> Transcript:
         while not self._go.wait(0.02):
             pass
-        return super().transcribe(audio)
+        return super().transcribe(audio, progress=progress, cancelled=cancelled, hot_words=hot_words)
 
 
 def test_before_the_model_is_ready() -> None:

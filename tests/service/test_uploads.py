@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from service.uploads import FORM_OVERHEAD_BYTES, MAX_FIELD_BYTES, MAX_FIELDS
+from service.uploads import FORM_OVERHEAD_BYTES
 from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import TEXT, wav, wav_of_size
 
@@ -96,12 +96,15 @@ def test_seconds_just_under_and_just_over(start_server: Callable[..., Server]) -
     assert "1.5 s" in error_of(response)["message"]
 
 
-def test_fields_just_under_and_just_over(server: Server) -> None:
-    assert post(server, prompt="x" * MAX_FIELD_BYTES).status_code == 200
-    assert post(server, prompt="x" * (MAX_FIELD_BYTES + 1)).status_code == 400
-    keywords = ["x"] * (MAX_FIELDS - 1)  # `model` is one too
+def test_fields_just_under_and_just_over(start_server: Callable[..., Server]) -> None:
+    server = start_server(max_fields=9, max_field_bytes=2048)
+    assert post(server, prompt="x" * 2048).status_code == 200
+    assert post(server, prompt="x" * 2049).status_code == 400
+    keywords = ["x"] * 8  # `model` is one too
     assert post(server, more={"keywords[]": keywords}).status_code == 200
-    assert post(server, more={"keywords[]": [*keywords, "x"]}).status_code == 400
+    response = post(server, more={"keywords[]": [*keywords, "x"]})
+    assert response.status_code == 400
+    assert "Maximum number of fields is 9" in error_of(response)["message"]
 
 
 def test_bare_names_and_brackets_are_the_same(server: Server) -> None:

@@ -1,0 +1,100 @@
+"""Connections whose headers have to come in time: uvicorn waits for them for ever.
+
+Its own time limit begins with the first answer. So whoever opens many connections and sends a byte on each now and then
+(slowloris) would hold them all.
+"""
+
+import asyncio
+import json
+from asyncio.events import TimerHandle
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.errors import openai_error
+
+MAX_HEAD_BYTES = 64 * 1024  # request line and headers
+
+
+def bounded_http(header_s: float) -> type[asyncio.Protocol]:
+    """The HTTP protocol for `uvicorn.Config(http=…)` that waits at most `header_s` for the headers of a request."""
+
+    class Bounded(BoundedHttp):
+        limit_s = header_s
+
+    return Bounded
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """A connection that is closed when the headers of a request, the first or a later one, do not come in time.
+
+    An answer says so (408), or that the headers are too long (431), unless not a byte has come: nobody listens there.
+    """
+
+    limit_s: float
+
+    _timer: TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """The time begins with the connection."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what comes before the end of the headers."""
+        in_head = self._timer is not None
+        super().data_received(data)
+        # Blank lines between two requests end uvicorn's wait for the next one and begin none.
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete) and not self._elsewhere():
+            self._expect_head()
+        if self._timer is None:
+            return
+        # Where headers begin in the middle of the data, the rest of it is the body before them.
+        self._head_bytes = self._head_bytes + len(data) if in_head else 1
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(431, f"The headers of the request have more than {MAX_HEAD_BYTES} bytes.", "headers_too_large")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        if self._timer is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """In time."""
+        self._stop()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more is expected."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._timer = self.loop.call_later(self.limit_s, self._too_late)
+
+    def _stop(self) -> None:
+        self._head_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _elsewhere(self) -> bool:
+        """Whether the connection has been closed, or handed on to a WebSocket."""
+        return self.transport.is_closing() or self.transport.get_protocol() is not self
+
+    def _too_late(self) -> None:
+        if self._head_bytes:
+            message = f"The headers of the request took longer than {self.limit_s:g} s (CEPSTRA_HEADER_S)."
+            self._refuse(408, message, "request_timeout")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, message: str, code: str) -> None:
+        self._stop()
+        if self.transport.is_closing():
+            return
+        body = json.dumps(openai_error(message, code=code)).encode()
+        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + headers + body)
+        self.transport.close()
