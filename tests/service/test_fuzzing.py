@@ -29,7 +29,8 @@ from tests.service.fakes import FakeTranscriber
 MUTATIONS = 60
 
 APP = create_app(Settings(), FakeTranscriber(), DECODERS)
-OPERATIONS = [found.ok() for found in schemathesis.openapi.from_dict(APP.openapi()).get_all_operations()]
+DOCUMENT: Any = schemathesis.openapi.from_dict(APP.openapi())
+OPERATIONS = [found.ok() for found in DOCUMENT.get_all_operations()]
 
 
 @pytest.fixture
