@@ -75,7 +75,7 @@ class Worker:
         self._recognise = recognise
         self._retention = retention
         self._on_end = on_end
-        self._going: dict[str, _Attempt] = {}
+        self._going: set[_Attempt] = set()
         self._lock = threading.Lock()
         self._draining = threading.Event()
         self._given_up = threading.Event()
@@ -95,8 +95,8 @@ class Worker:
     def abandon(self, job_id: str) -> None:
         """The job was cancelled: if it is worked on here, stop."""
         with self._lock:
-            attempt = self._going.get(job_id)
-        if attempt:
+            lost = [attempt for attempt in self._going if attempt.lease.job_id == job_id]
+        for attempt in lost:
             attempt.lost.cancel()
 
     def drain(self) -> None:
@@ -119,7 +119,7 @@ class Worker:
     def _give_up(self) -> None:
         self._given_up.set()
         with self._lock:
-            left = list(self._going.values())
+            left = list(self._going)
         for attempt in left:
             attempt.lost.cancel()
             # From here, not from its thread, which may need longer to notice than there is time.
@@ -134,12 +134,12 @@ class Worker:
             return False
         attempt = _Attempt(lease)
         with self._lock:
-            self._going[lease.job_id] = attempt
+            self._going.add(attempt)
         try:
             self._run(attempt)
         finally:
             with self._lock:
-                del self._going[lease.job_id]
+                self._going.discard(attempt)
         return True
 
     def _run(self, attempt: _Attempt) -> None:
@@ -191,8 +191,11 @@ class Worker:
 
     def _beat(self) -> bool:
         with self._lock:
-            held = {attempt.lease: attempt.progress for attempt in self._going.values()}
+            held = {attempt.lease: attempt.progress for attempt in self._going}
         if held:
-            for lease in self._queue.renew(held):
-                self.abandon(lease.job_id)
+            lost = self._queue.renew(held)
+            with self._lock:
+                late = [attempt for attempt in self._going if attempt.lease in lost]
+            for attempt in late:  # not by the job's name: a second attempt at it may go on here by now
+                attempt.lost.cancel()
         return False
