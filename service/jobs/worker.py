@@ -27,7 +27,7 @@ Raises anything, `model.errors.WorkCancelledError` for instance, once it is not 
 POLL_S = 1.0  # how soon a job that another process took in is seen
 MAX_BEAT_S = 2.0  # how old the progress that a client sees may be
 BUSY_S = 2.0  # pause after the recogniser had no room
-HANG_S = 5.0  # how long an abandoned attempt may take to notice
+HANG_S = 3.0  # how long abandoned attempts may take to notice
 
 
 class _Attempt:
@@ -111,10 +111,10 @@ class Worker:
         deadline_s = time.monotonic() + grace_s
         if not all(runner.join(max(0.0, deadline_s - time.monotonic())) for runner in self._runners):
             self._give_up()
-        for runner in self._runners:
-            runner.join(HANG_S)
         self._heart.stop()
-        self._heart.join(HANG_S)
+        deadline_s = time.monotonic() + HANG_S
+        for loop in (*self._runners, self._heart):
+            loop.join(max(0.0, deadline_s - time.monotonic()))
 
     def _give_up(self) -> None:
         self._given_up.set()
@@ -131,6 +131,9 @@ class Worker:
             return False
         lease = self._queue.claim()
         if lease is None:
+            return False
+        if self._draining.is_set():  # it was told so while it was asking
+            self._queue.hand_back(lease)
             return False
         attempt = _Attempt(lease)
         with self._lock:

@@ -34,7 +34,10 @@ def receiving() -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                return  # whoever sent it was killed
             receiver.messages.append(({name.lower(): value for name, value in self.headers.items()}, body))
             self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
             self.send_header("Location", f"{receiver.url}elsewhere")

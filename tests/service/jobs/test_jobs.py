@@ -283,7 +283,7 @@ def test_a_stopped_worker_finishes_or_hands_back(make_jobs: Make) -> None:
     wait_until(lambda: bool(slow.heard))
     stopping._worker.stop(0.0)
     back = finishing.get(waiting.id)
-    assert (back.status, back.attempts, back.progress) == ("queued", 0, 0.0)
+    assert (back.status, back.attempts, back.progress) == ("queued", 0, 0.0), back
 
 
 def test_no_more_jobs_than_may_be(make_jobs: Make) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.keys import KeyFile
 from service.settings import Settings
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import Server, request, serving, wait_until
@@ -207,6 +208,21 @@ def test_webhooks_are_seen_and_replayed(server: Server) -> None:
         assert receiver.objects[0] == receiver.objects[1] == get(server, f"/{job_id}").json()
         unknown = request("POST", f"{server.url}/v1/jobs/{job_id}/webhooks/msg_0/replay")
         assert code_of(unknown) == (404, "webhook_not_found", None)
+
+
+def test_everybody_sees_the_jobs_of_their_own_key(start_server: Callable[..., Any], tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path)
+    ann, bob = ({"Authorization": f"Bearer {keys.create(name, ('jobs',))}"} for name in ("ann", "bob"))
+    other = {"Authorization": f"Bearer {keys.create('carl', ('transcribe',))}"}
+    with start_server(background_workers=0) as server:
+        job_id = made(server, headers=ann)
+        url = f"{server.url}/v1/jobs"
+        assert [job["id"] for job in request("GET", url, headers=ann).json()["data"]] == [job_id]
+        assert request("GET", url, headers=bob).json()["data"] == []
+        for method, path in (("GET", ""), ("GET", "/result"), ("GET", "/webhooks"), ("DELETE", "")):
+            assert request(method, f"{url}/{job_id}{path}", headers=bob).status_code == 404
+        assert request("GET", url, headers=other).status_code == 403
+        assert request("DELETE", f"{url}/{job_id}", headers=ann).json()["status"] == "cancelled"
 
 
 def test_jobs_wait_for_the_next_server(start_server: Callable[..., Any], tmp_path: Path) -> None:
