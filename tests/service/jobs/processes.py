@@ -21,7 +21,6 @@ import uvicorn
 from model.cancellation import CancelToken
 from model.hot_words import HotWords
 from model.shipped import SHIPPED_BUNDLE
-from model.transcriber import Transcriber
 from model.transcript import Transcript
 from service.app import create_app
 from service.recogniser import Progress, Recogniser
@@ -30,6 +29,8 @@ from service.settings import Settings
 from tests.service.fakes import TEXT, transcript_of
 
 WORDS = TEXT.split()
+
+SHIPPED = os.environ.get("CEPSTRA_PROOF_MODEL") == "shipped"
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -63,7 +64,9 @@ class FakeEar:
 
 def recogniser() -> Recogniser:
     """What these processes and the undisturbed run hear with."""
-    if os.environ.get("CEPSTRA_PROOF_MODEL") == "shipped":
+    if SHIPPED:
+        from model.transcriber import Transcriber  # and with it torch, which the quick ear does not need
+
         return Transcriber.from_bundle(SHIPPED_BUNDLE, threads=1, runtime="torch")
     return FakeEar()
 
@@ -94,7 +97,7 @@ class Process:
         self._process: Any = None
 
     def start(self) -> None:
-        _CONTEXT.set_forkserver_preload([__name__])
+        _CONTEXT.set_forkserver_preload([__name__, *(["model.transcriber"] if SHIPPED else [])])
         self._process = _CONTEXT.Process(target=serve, args=self._arguments)
         self._process.start()
 
