@@ -292,6 +292,9 @@ def transcribe(
     hot_word_boost: Annotated[
         float, typer.Option(help=f"How much hot words are preferred, 0 to {LARGEST_BOOST:g}.")
     ] = DEFAULT_BOOST,
+    format_text: Annotated[
+        bool, typer.Option("--format-text", help="Sentence case, and numbers, dates and money in digits.")
+    ] = False,
 ) -> None:
     """Transcribe audio files, one after the other: transcripts to standard output, all else to standard error.
 
@@ -313,7 +316,9 @@ def transcribe(
         recogniser = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
     except CepstraError as error:
         _fail(str(error))
-    raise typer.Exit(0 if transcribe_files(recogniser, files, response_format, hot_words) else 1)
+    raise typer.Exit(
+        0 if transcribe_files(recogniser, files, response_format, hot_words, format_text=format_text) else 1
+    )
 
 
 @app.command()

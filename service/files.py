@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from features.errors import CepstraError
 from model.hot_words import HotWords
+from model.text_format import format_transcript
 from model.transcript import Transcript
 from service.formats import ResponseFormat, render, to_json, to_line, to_verbose_json
 from service.recogniser import Progress as Report
@@ -20,7 +21,12 @@ STDIN = "-"
 
 
 def transcribe_files(
-    recogniser: Recogniser, files: Sequence[str], response_format: ResponseFormat, hot_words: HotWords | None = None
+    recogniser: Recogniser,
+    files: Sequence[str],
+    response_format: ResponseFormat,
+    hot_words: HotWords | None = None,
+    *,
+    format_text: bool = False,
 ) -> bool:
     """Transcribe one file after the other.
 
@@ -29,6 +35,7 @@ def transcribe_files(
         files: paths; `-` is standard input.
         response_format: how transcripts are written; `srt` and `vtt` are for a single file.
         hot_words: what is preferred.
+        format_text: write numbers in digits and sentences with a capital (`model.text_format`).
 
     Returns:
         Whether all went well. A file that did not is named on standard error, and the others are done all the same.
@@ -40,6 +47,8 @@ def transcribe_files(
             with _progress(f"[{number}/{len(files)}] {name}" if several else name) as report:
                 audio = sys.stdin.buffer.read() if name == STDIN else Path(name)
                 transcript = recogniser.transcribe(audio, progress=report, hot_words=hot_words)
+            if format_text:
+                transcript = format_transcript(transcript, hot_words)
         except (CepstraError, OSError) as error:
             print(f"cepstra: {name}: {_reason(error)}", file=sys.stderr, flush=True)
             all_well = False

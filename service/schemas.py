@@ -58,6 +58,10 @@ class TranscriptionOptions(BaseModel):
         default=0.0, description="0..1. Accepted and ignored: decoding is a search without chance."
     )
     response_format: ResponseFormat = Field(default="json", description="Shape of the answer.")
+    formatting: Literal["raw", "captions"] = Field(
+        default="raw",
+        description="`captions` writes numbers, dates and money in digits and sentences with a capital.",
+    )
     timestamp_granularities: list[Granularity] = Field(
         default=[],
         description="For `verbose_json` only: `segment`, `word`, or both, which is the default.",

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 import cli
 from features.audio import decode_audio
 from model.checkpoint import Bundle, save_bundle
+from model.text_format import format_transcript
 from model.transcriber import Transcriber
 from service.formats import to_json, to_verbose_json
 from tests.model.conftest import make_bundle, tiny_bundle
@@ -196,3 +197,18 @@ def test_export_says_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["export", str(tmp_path / "no" / "model.onnx"), "--bundle", str(bundle)])
     assert result.exit_code == 1
     assert "No such file" in result.stderr
+
+
+def test_text_can_be_formatted(run: Run, clip: Path, transcriber: Transcriber) -> None:
+    result = run("--format-text", clip)
+    assert result.exit_code == 0
+    assert result.stdout == format_transcript(transcriber.transcribe(clip)).text + "\n" != run(clip).stdout
+
+
+def test_hot_words_need_a_language_model_and_have_limits(run: Run, clip: Path) -> None:
+    result = run("--hot-word", "Birket Foster", "--hot-word-boost", 3, clip)
+    assert result.exit_code == 1
+    assert "decoded greedily" in result.stderr
+    result = run("--hot-word", "Foster", "--hot-word-boost", 21, clip)
+    assert result.exit_code == 1
+    assert "21; 0 to 20 is possible" in result.stderr

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from model.text_format import format_transcript
 from model.transcript import Transcript
 from service.access import holder_of
 from service.errors import InvalidRequestError
@@ -76,7 +77,7 @@ async def create_transcription(request: Request) -> Response:
         transcript = served.transcribe(upload.file, running.report, running.cancelled, hot_words)
         if settings.log_transcripts:
             logger.info("%s heard %r", request.state.request_id, transcript.text)
-        return transcript
+        return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
 
     job = scheduler.submit(work, key=key, max_of_key=max_of_key, release=upload.file.close)
     logprobs = "logprobs" in options.include

@@ -105,6 +105,13 @@ def test_keywords_that_are_too_long_are_a_400(client: openai.OpenAI) -> None:
     assert raised.value.code == "invalid_keywords"
 
 
+def test_formatting(client: openai.OpenAI) -> None:
+    create = client.audio.transcriptions.create
+    answer = create(file=CLIP, model="whisper-1", keywords=["Mutton"], extra_body={"formatting": "captions"})
+    assert answer.text == " ".join(sentence.capitalize() for sentence in SENTENCES).replace("mutton", "Mutton")
+    assert create(file=CLIP, model="whisper-1", extra_body={"formatting": "raw"}).text == TEXT
+
+
 def test_silence_is_empty(client: openai.OpenAI) -> None:
     assert client.audio.transcriptions.create(file=SILENCE, model="whisper-1").text == ""
     verbose = client.audio.transcriptions.create(file=SILENCE, model="whisper-1", response_format="verbose_json")

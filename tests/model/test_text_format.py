@@ -1,0 +1,92 @@
+"""Numbers, dates, money and capitals as people write them, and the times of the words that they stand for."""
+
+import pytest
+
+from model.hot_words import HotWords
+from model.spoken_numbers import PAUSE_S
+from model.text_format import format_transcript
+from model.transcript import Segment, Token, Transcript, Word
+
+
+def spoken(*sentences: str) -> Transcript:
+    """Each sentence a segment; `|` in it is a pause. Each word is less certain than the one before."""
+    segments, now_s, n_words = [], 0.0, 0
+    for number, sentence in enumerate(sentences):
+        words = []
+        for text in sentence.split():
+            if text == "|":
+                now_s += PAUSE_S
+                continue
+            words.append(Word(text, now_s, now_s + 0.2, 0.99**n_words))
+            now_s, n_words = now_s + 0.25, n_words + 1
+        tokens = (Token("x", 3, words[0].start_s, -0.1),)
+        text = " ".join(word.text for word in words)
+        segments.append(Segment(number, words[0].start_s, words[-1].end_s, text, tuple(words), tokens, -0.1, 0.0))
+        now_s += 1
+    return Transcript(" ".join(segment.text for segment in segments), tuple(segments), now_s)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("he was born in nineteen eighty four they say", "He was born in 1984 they say"),
+        ("nineteen oh five and nineteen o six", "1905 and 1906"),
+        ("in eighteen hundred and twelve", "In 1812"),
+        ("twenty twelve was two thousand and twelve", "2012 was 2012"),
+        ("on may thirty first eighteen sixty three it rained", "On May 31, 1863 it rained"),
+        ("on march first", "On March 1"),
+        ("the third of may came", "The 3rd of May came"),
+        ("in may eighteen sixty three", "In May 1863"),
+        ("she may march in august", "She may march in august"),
+        ("monday the second of january", "Monday the 2nd of January"),
+        ("it cost twenty five dollars", "It cost $25"),
+        ("two dollars and thirty cents or one dollar five cents", "$2.30 or $1.05"),
+        ("five million dollars for two euros", "$5 million for €2"),
+        ("thirty cents", "30 cents"),
+        ("two point five percent and five per cent", "2.5% and 5%"),
+        ("twelve thousand five hundred men and eighteen hundred more", "12,500 men and 1800 more"),
+        ("three million two hundred thousand", "3,200,000"),
+        ("call five five five one two now", "Call 55512 now"),
+        ("one of us and no one else", "One of us and no one else"),
+        ("wait a second on the first of all days", "Wait a second on the first of all days"),
+        ("the twenty first century", "The 21st century"),
+        ("twenty | five", "20 five"),
+        ("nineteen | eighty four", "19 84"),
+        ("i said i'm here", "I said I'm here"),
+        ("nothing to write", "Nothing to write"),
+    ],
+)
+def test_what_is_said_and_what_is_written(said: str, written: str) -> None:
+    transcript = format_transcript(spoken(said))
+    assert transcript.text == written
+    assert " ".join(word.text for word in transcript.words) == written
+
+
+def test_every_segment_is_a_sentence_of_its_own() -> None:
+    assert format_transcript(spoken("so it is", "five", "twenty one")).text == "So it is Five 21"
+
+
+def test_a_number_spans_its_words_and_is_as_certain_as_the_least_of_them() -> None:
+    raw = spoken("about one hundred and five dollars today")
+    transcript = format_transcript(raw)
+    about, amount, today = transcript.words
+    assert amount.text == "$105"
+    assert (amount.start_s, amount.end_s) == (raw.words[1].start_s, raw.words[5].end_s)
+    assert amount.confidence == min(word.confidence for word in raw.words[1:6])
+    assert (today.start_s, today.end_s) == (raw.words[6].start_s, raw.words[6].end_s)
+    assert about.start_s == 0.0
+    assert transcript.tokens == raw.tokens
+    assert [(s.start_s, s.end_s) for s in transcript.segments] == [(s.start_s, s.end_s) for s in raw.segments]
+
+
+def test_hot_words_are_written_as_they_were_given() -> None:
+    hot = HotWords(("Birket Foster", "Foster", "Zoë", "Jean-Luc", "McKay"))
+    raw = spoken("zoe saw birket foster and jean luc", "foster met mckay in nineteen ten")
+    transcript = format_transcript(raw, hot)
+    assert transcript.text == "Zoë saw Birket Foster and Jean-Luc Foster met McKay in 1910"
+    name = transcript.words[5]
+    assert (name.start_s, name.end_s) == (raw.words[5].start_s, raw.words[6].end_s)
+
+
+def test_nothing_stays_nothing() -> None:
+    assert format_transcript(Transcript("", (), 3.0)) == Transcript("", (), 3.0)
