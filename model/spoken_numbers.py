@@ -89,8 +89,8 @@ class _Number:
 
     def __init__(self, occurence: Occurence, texts: Sequence[str]) -> None:
         self.first, self.end = occurence.start, occurence.end
-        self.digits = re.sub(r"[a-z]+$", "", occurence.text)
-        self.text = occurence.text
+        self.digits: str = re.sub(r"[a-z]+$", "", occurence.text)
+        self.text: str = occurence.text
         self.value = float(occurence.value)
         self.is_ordinal = bool(occurence.is_ordinal)
         self.is_whole = "." not in self.digits
