@@ -1,0 +1,104 @@
+"""What is on disk before a 202: audio, its name, and the row."""
+
+import errno
+import io
+import os
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from service.errors import JobsUnavailableError
+from service.jobs.audio_files import AudioFiles
+from service.jobs.database import Database
+from service.jobs.job import new_job_id
+from service.jobs.jobs import Jobs
+from service.settings import Settings
+from tests.service.jobs.test_jobs import Ear, submit
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Jobs:
+    return Jobs(Settings(state_dir=tmp_path / "state"), Ear())
+
+
+def test_audio_and_its_name_are_synced_before_the_row_is_written(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(jobs)  # folders and database are made
+    happened: list[str] = []
+    fsync, add = os.fsync, jobs._store.add
+
+    def noted(handle: int) -> None:
+        happened.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(jobs._store, "add", lambda new: (happened.append("row"), add(new))[1])
+    job = submit(jobs)
+    assert happened == [job.id, "audio", "row"]
+
+
+def test_folders_that_are_made_are_synced_into_those_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    audio = AudioFiles(tmp_path / "a" / "b")
+    job_id = new_job_id()
+    audio.keep(job_id, io.BytesIO(b"audio"))
+    assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b" / job_id, tmp_path / "a" / "b"]
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a", tmp_path / "a" / "b")} == {0o700}
+
+
+def test_every_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    for transaction in (database.write, database.read):
+        with transaction() as connection:
+            assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+            assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    assert (tmp_path / "jobs.sqlite").stat().st_mode & 0o777 == 0o600
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(errno.EIO, None), (errno.ENOSPC, "storage_full"), (errno.EDQUOT, "storage_full")]
+)
+def test_what_the_disk_does_not_take_is_no_job(
+    error: int, code: str | None, jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    kept = submit(jobs)
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(JobsUnavailableError) as caught:
+        submit(jobs)
+    assert caught.value.code == code
+    assert [job.id for job in jobs.page().jobs] == [kept.id]
+    assert [path.name for path in (tmp_path / "state" / "jobs" / "audio").iterdir()] == [kept.id]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "is no URL"),
+        ("mysql://user:secret@host/name", "names 'mysql'"),
+        ("sqlite:///jobs.db", "names 'sqlite'"),
+    ],
+)
+def test_a_database_that_cannot_be_used(url: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(JobsUnavailableError, match=message) as caught:
+        Database(tmp_path, url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_that_is_away_is_told_from_a_mistake(tmp_path: Path) -> None:
+    away = Database(tmp_path, f"postgresql://nobody@/nothing?host={tmp_path}")
+    with pytest.raises(JobsUnavailableError, match="cannot be reached at the moment"), away.read():
+        pytest.fail("there is no server")
