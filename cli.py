@@ -13,6 +13,7 @@ from service.state import STATE_DIR
 from training.commands import evaluate, train
 from training.corpus_commands import data_app
 from training.neural_commands import lm_app
+from training.rejection_commands import tune_rejection
 
 app = typer.Typer(
     name="cepstra",
@@ -28,6 +29,7 @@ app.add_typer(lm_app, name="lm")
 app.add_typer(keys_app, name="keys")
 app.command()(train)
 app.command()(evaluate)
+app.command()(tune_rejection)
 
 
 def _option(variable: str, help_: str, *, show_default: bool | str = True, min_: int | None = None) -> Any:

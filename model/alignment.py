@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.decoder import DecodedUnit
 from model.errors import OptionError
-from model.rejection import RejectionConfig, no_speech_probability
+from model.rejection import RejectionConfig, no_speech_probability, surroundings
 from model.tokenizer import WORD_BOUNDARY, Tokenizer
 from model.transcript import Segment, Token, Word
 
@@ -73,17 +73,10 @@ def build_segments(
     segments = []
     for index, group in enumerate(groups):
         begin, end = group[0].first_frame - first_frame, group[-1].end_frame - first_frame
-        evidence_SV = _surroundings(log_probs_SV, begin, end, round(rejection.evidence_s / frame_s))
-        no_speech_prob = no_speech_probability(evidence_SV, frame_s, rejection)
+        first, last = surroundings(len(log_probs_SV), begin, end, round(rejection.evidence_s / frame_s))
+        no_speech_prob = no_speech_probability(log_probs_SV[first:last], frame_s, rejection)
         segments.append(_segment(index, group, no_speech_prob, tokenizer, frame_s, duration_s))
     return tuple(segments)
-
-
-def _surroundings(log_probs_SV: Tensor, begin: int, end: int, least: int) -> Tensor:
-    """The frames from `begin` to `end`, and as many before and after as make `least`, as far as there are any."""
-    missing = max(0, least - (end - begin))
-    begin = max(0, min(begin - missing // 2, len(log_probs_SV) - least))
-    return log_probs_SV[begin : max(end, begin + least)]
 
 
 @dataclass(frozen=True)
