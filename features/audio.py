@@ -277,11 +277,11 @@ def _blocks_by_av(file: BinaryIO, container: Container, meter: AudioMeter) -> Bl
             if not opened.streams.audio:
                 raise UnsupportedAudioError(f"the {kind} has no audio stream")
             stream = opened.streams.audio[0]
-            if kind in KINDS_THAT_TELL_FFMPEG and (claimed_s := _told_by_av(opened, stream)) is not None:
-                meter.claim(claimed_s, stream.rate or 0, stream.channels or 0)
             decoder = stream.codec_context.name if stream.codec_context else "unknown"
             if decoder not in DECODERS:
                 raise UnsupportedAudioError(f"the {kind} holds audio in a codec that is not read: {decoder}")
+            if kind in KINDS_THAT_TELL_FFMPEG and (claimed_s := _told_by_av(opened, stream)) is not None:
+                meter.claim(claimed_s, stream.rate or 0, stream.channels or 0)
             interleaver, interleaver_form = av.AudioResampler(format="flt"), None
             for frame in opened.decode(stream):
                 channels = frame.layout.nb_channels

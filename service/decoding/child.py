@@ -1,4 +1,7 @@
-"""A decoding process: takes one job, confines itself, decodes, and ends."""
+"""A decoding process: takes one job, confines itself, decodes, and ends.
+
+It also ends where the server is gone: while it waits because no more jobs can come, later because nobody takes samples.
+"""
 
 import json
 import os
@@ -7,7 +10,7 @@ from typing import NoReturn
 
 from features.audio import open_audio
 from features.errors import AudioError
-from service.decoding.confinement import confine, end_with_parent
+from service.decoding.confinement import confine
 from service.decoding.messages import (
     BEGUN,
     END,
@@ -16,6 +19,7 @@ from service.decoding.messages import (
     MAX_TEXT_BYTES,
     REFUSED,
     SAMPLES,
+    TAKEN,
     Job,
     answer,
 )
@@ -33,7 +37,6 @@ def run(jobs: socket.socket, taken: int, isolated: list[str]) -> NoReturn:
     """
     status = 1
     try:
-        end_with_parent()
         data, descriptors, _, _ = socket.recv_fds(jobs, MAX_JOB_BYTES, 2)
         if data and len(descriptors) == 2:
             os.write(taken, os.getpid().to_bytes(4, "little"))
@@ -48,10 +51,10 @@ def run(jobs: socket.socket, taken: int, isolated: list[str]) -> NoReturn:
 
 
 def _work(job: Job, upload: int, answers: socket.socket, isolated: list[str]) -> None:
-    itself = _handle_of_itself()
+    # Before anything is given up: who may open no file may not send one either, as long as another is on its way.
+    socket.send_fds(answers, [answer(TAKEN)], _handle_of_itself())
     confined = isolated + confine(job.memory_bytes, job.cpu_s)
-    begun = json.dumps({"pid": os.getpid(), "confined": confined}).encode()
-    socket.send_fds(answers, [answer(BEGUN, begun)], itself)
+    answers.sendall(answer(BEGUN, json.dumps({"pid": os.getpid(), "confined": confined}).encode()))
     # From here on the bytes of a stranger are looked at.
     try:
         with open_audio(upload, job.limits) as blocks:

@@ -16,13 +16,12 @@ import errno
 import os
 import platform
 import resource
-import signal
 import struct
 import sys
 
 NOBODY = 65534
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 4, 22, 38
 CLONE_NEWUSER, CLONE_NEWNET = 0x1000_0000, 0x4000_0000
 SECCOMP_MODE_FILTER = 2
 
@@ -62,12 +61,6 @@ def isolate() -> list[str]:
     if os.geteuid() != 0:
         reached.append(f"uid {os.geteuid()}")
     return reached
-
-
-def end_with_parent() -> None:
-    """Be killed when the process that made this one dies (Linux)."""
-    if sys.platform == "linux":
-        _libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def confine(memory_bytes: int, cpu_s: int) -> list[str]:

@@ -31,6 +31,7 @@ from service.decoding.messages import (
     MAX_TEXT_BYTES,
     REFUSED,
     SAMPLES,
+    TAKEN,
     Budget,
     Job,
 )
@@ -103,8 +104,8 @@ class Decoders:
     ) -> "DecodedStream":
         job = Job(limits, budget.memory_bytes, budget.cpu_s).to_bytes()
         for _ in range(2):  # where the parent has died since the last upload, a new one is asked
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             upload = _read_only(file)
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             stream = DecodedStream(ours, limits, budget, while_waiting)
             try:
                 jobs = self._jobs_socket()
@@ -187,8 +188,9 @@ class DecodedStream:
             self._process = descriptors[0]
         self._answers.settimeout(TICK_S)
         header += self._bytes(HEADER.size - len(header), deadline)
-        kind, _, _, count = HEADER.unpack(header)
-        if kind != BEGUN or count > MAX_TEXT_BYTES:
+        taken, _, _, nothing = HEADER.unpack(header)
+        kind, _, _, count = HEADER.unpack(self._bytes(HEADER.size, deadline))
+        if (taken, nothing, kind) != (TAKEN, 0, BEGUN) or count > MAX_TEXT_BYTES:
             raise self._undecodable(f"it began with {count} bytes of {kind!r}")
         begun = self._json(self._bytes(count, deadline))
         if self._process is None:

@@ -3,7 +3,8 @@
 A job goes to whichever process is free: one datagram of JSON with two file descriptors, the upload's and that of the
 socket for answers. Answers are a header each and what it announces:
 
-    begun      JSON {"pid", "confined"}, and a descriptor of the process itself where the kernel has such
+    taken      a descriptor of the process itself comes with it, where the kernel has such
+    begun      JSON {"pid", "confined"}: from here on the upload is looked at
     samples    float32, mono, 16 kHz
     end        nothing
     refused    JSON [name of an AudioError, message]
@@ -24,7 +25,7 @@ JOB_SOCKET = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_D
 MAX_JOB_BYTES = 4096
 
 HEADER = struct.Struct("<cfdI")  # kind, share of the file read, claimed seconds (NaN: none), bytes that follow
-BEGUN, SAMPLES, END, REFUSED, FAILED = b"b", b"s", b"e", b"r", b"f"
+TAKEN, BEGUN, SAMPLES, END, REFUSED, FAILED = b"t", b"b", b"s", b"e", b"r", b"f"
 MAX_TEXT_BYTES = 16 * 1024
 MAX_SAMPLES_BYTES = 4 * 1024 * 1024
 

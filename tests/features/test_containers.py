@@ -117,6 +117,11 @@ def test_a_codec_outside_the_list_is_named() -> None:
             decode_audio(WAV[:20] + struct.pack("<H", format_tag) + WAV[22:])
 
 
+def test_a_codec_that_nobody_knows_is_called_so() -> None:
+    with pytest.raises(UnsupportedAudioError, match="not read: unknown"):
+        decode_audio(FILES["m4a aac"].replace(b"mp4a", b"zz4a"))
+
+
 def test_a_film_without_sound_is_called_so() -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
