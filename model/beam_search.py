@@ -4,7 +4,7 @@ Shape legend: S output frames, V vocabulary.
 
 Of all ways to write the audio with words of the lexicon, the search looks for the one with the highest
 
-    log P(characters | audio) + lm_weight · log10 P(words) + word_bonus · number of words
+    log P(path | audio) − blank_penalty · blanks in it + lm_weight · log10 P(words) + word_bonus · number of words
 
 keeping `beam_size` beginnings at every frame; hot words add their boost. Source: Graves and Jaitly, "Towards end-to-end
 speech recognition with recurrent neural networks", ICML 2014; the search itself is flashlight's (Kahn et al.,
@@ -205,6 +205,7 @@ class BeamSearch:
             if words in found:
                 continue
             acoustic = float(log_probs_SV.gather(1, torch.tensor(path_S).unsqueeze(1)).double().sum())
+            acoustic -= self.config.blank_penalty * path_S.count(BLANK_ID)
             word_log10probs = self._spread(word_ids, self._word_log10probs(word_ids, self._lm.start(False)))
             config = self.config
             score = acoustic + config.lm_weight * sum(word_log10probs) + config.word_bonus * len(words) + boost
@@ -218,6 +219,7 @@ class BeamSearch:
         # A word of the search ends with a boundary, also the last one, after which speech has none: a frame is added
         # in which it costs nothing.
         with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float()
+        with_end_SV[:-1, BLANK_ID] -= self.config.blank_penalty
         ends_SX = with_end_SV[:, self._boundary, None] + torch.tensor(self._hot.added)
         with_end_SV = torch.cat([with_end_SV, ends_SX], 1).contiguous()
         # One for every search: it holds the beam.

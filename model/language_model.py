@@ -5,14 +5,18 @@ from pathlib import Path
 
 from model.errors import OptionError
 
+LEAST_WEIGHT = 1e-6  # what is added to a score is divided by the weight, where it stands in for a log10 probability
+
 
 @dataclass(frozen=True)
 class BeamSearchConfig:
     """How the search weighs and what it keeps.
 
     Attributes:
-        lm_weight: of the language model's log10 probability.
+        lm_weight: of the language model's log10 probability; 0, or at least 1e-6.
         word_bonus: added for every word; without it the search prefers few, long words.
+        blank_penalty: taken from the blank's log-probability at every frame, in nats. A network that was trained on
+            little hears too little: it leaves out letters more often than it adds any.
         beam_size: beginnings kept at every frame.
         beam_units: best units of a frame by which a beginning is continued.
         beam_threshold: beginnings worse than the best by more than this are dropped.
@@ -20,6 +24,7 @@ class BeamSearchConfig:
 
     lm_weight: float = 1.5
     word_bonus: float = 1.0
+    blank_penalty: float = 0.0
     beam_size: int = 50
     beam_units: int = 12
     beam_threshold: float = 25.0
@@ -30,6 +35,8 @@ class BeamSearchConfig:
                 f"beam_size is {self.beam_size}, beam_units {self.beam_units}, beam_threshold {self.beam_threshold}; "
                 "at least 1, 1 and above 0 are needed"
             )
+        if not (self.lm_weight == 0 or LEAST_WEIGHT <= self.lm_weight < float("inf")):
+            raise OptionError(f"lm_weight is {self.lm_weight}; it must be 0, or {LEAST_WEIGHT:g} and more")
 
 
 @dataclass(frozen=True)

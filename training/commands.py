@@ -215,14 +215,17 @@ def attach(
 
 @lm_app.command("tune")
 def tune(
-    bundle: Annotated[Path, typer.Argument(help="A bundle with a language model; it is rewritten with the best pair.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle with a language model; it is rewritten with the best.")],
     manifest: Annotated[Path, typer.Option(help="The dev corpus.")],
     where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `data prepare`.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Take every N-th utterance.")] = 1,
     lm_weight: Annotated[list[float] | None, typer.Option(help="A weight to try.", show_default="1 to 3")] = None,
     word_bonus: Annotated[list[float] | None, typer.Option(help="A bonus to try.", show_default="0 to 3")] = None,
+    blank_penalty: Annotated[
+        list[float] | None, typer.Option(help="A penalty to try, in nats.", show_default="the bundle's own")
+    ] = None,
 ) -> None:
-    """Find the language model's weight and word bonus with the fewest word errors."""
+    """Find the weight of the language model, the word bonus and the blank penalty with the fewest word errors."""
     with clear_errors():
         from dataclasses import replace
 
@@ -238,10 +241,12 @@ def tune(
                 utterances,
                 lm_weights=lm_weight or [1.0, 1.5, 2.0, 2.5, 3.0],
                 word_bonuses=word_bonus or [0.0, 1.0, 2.0, 3.0],
+                blank_penalties=blank_penalty,
                 progress=advance,
             )
         for trial in trials:
             weights = f"--lm-weight {trial.search.lm_weight:g} --word-bonus {trial.search.word_bonus:g}"
+            weights += f" --blank-penalty {trial.search.blank_penalty:g}"
             typer.echo(f"WER {trial.words.rate:.2%}  {weights}")
         assert loaded.language_model is not None
         best = replace(loaded.language_model, search=trials[0].search)

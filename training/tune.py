@@ -1,8 +1,9 @@
-"""Weight and word bonus of a language model, found by trying: the pair with the fewest word errors on a dev corpus.
+"""Weight, word bonus and blank penalty of a search, found by trying: those with the fewest word errors on a dev corpus.
 
 Shape legend: S output frames, V vocabulary.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ from training.metrics import ErrorCounts, word_errors
 
 @dataclass(frozen=True)
 class Trial:
-    """One pair of weights, and the word errors that it gave."""
+    """One set of weights, and the word errors that it gave."""
 
     search: BeamSearchConfig
     words: ErrorCounts
@@ -32,31 +33,36 @@ def tune(
     *,
     lm_weights: Sequence[float],
     word_bonuses: Sequence[float],
+    blank_penalties: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
-    """Try every pair on the utterances; the best trial comes first.
+    """Try every combination on the utterances; the best trial comes first.
 
-    The acoustic model runs once. `progress` is called with the trials done and the trials in all.
+    The acoustic model runs once. Without `blank_penalties` the bundle's own is kept. `progress` is called with the
+    trials done and the trials in all.
 
     Raises:
         OptionError: the bundle has no language model, or there is nothing to try.
     """
     if bundle.language_model is None:
         raise OptionError(f"bundle {bundle.name!r} has no language model to tune; attach one first")
-    pairs = [(weight, bonus) for weight in lm_weights for bonus in word_bonuses]
-    if not pairs or not utterances:
-        raise OptionError(f"there are {len(pairs)} pairs of weights and {len(utterances)} utterances; 1 is the least")
+    penalties = [bundle.language_model.search.blank_penalty] if blank_penalties is None else blank_penalties
+    combinations = list(itertools.product(lm_weights, word_bonuses, penalties))
+    if not combinations or not utterances:
+        raise OptionError(
+            f"there are {len(combinations)} combinations of weights and {len(utterances)} utterances; 1 is the least"
+        )
     transcriber = Transcriber(bundle, greedy=True)
     heard = [transcriber.log_probs(decode_audio(utterance.path)) for utterance in utterances]
     references = [normalize_transcript(utterance.transcript) for utterance in utterances]
     search = BeamSearch(bundle.tokenizer, bundle.language_model)
     trials = []
-    for done, (weight, bonus) in enumerate(pairs, 1):
-        config = replace(bundle.language_model.search, lm_weight=weight, word_bonus=bonus)
+    for done, (weight, bonus, penalty) in enumerate(combinations, 1):
+        config = replace(bundle.language_model.search, lm_weight=weight, word_bonus=bonus, blank_penalty=penalty)
         hypotheses = list(_texts(search.with_config(config), heard, bundle))
         trials.append(Trial(config, word_errors(references, hypotheses)))
         if progress:
-            progress(done, len(pairs))
+            progress(done, len(combinations))
     return sorted(trials, key=lambda trial: trial.words.rate)
 
 

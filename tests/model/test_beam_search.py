@@ -39,10 +39,8 @@ def bigrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def language_model(bigrams: Path, lm_weight: float, word_bonus: float) -> LanguageModel:
-    search = BeamSearchConfig(
-        lm_weight=lm_weight, word_bonus=word_bonus, beam_size=2000, beam_units=4, beam_threshold=1e6
-    )
+def language_model(bigrams: Path, lm_weight: float, word_bonus: float, blank_penalty: float = 0.0) -> LanguageModel:
+    search = BeamSearchConfig(lm_weight, word_bonus, blank_penalty, beam_size=2000, beam_units=4, beam_threshold=1e6)
     return LanguageModel(bigrams, WORDS, search)
 
 
@@ -54,7 +52,9 @@ def log10_probability(words: list[str]) -> float:
     return total
 
 
-def best_by_brute_force(log_probs_SV: Tensor, lm_weight: float, word_bonus: float) -> dict[str, float]:
+def best_by_brute_force(
+    log_probs_SV: Tensor, lm_weight: float, word_bonus: float, blank_penalty: float = 0.0
+) -> dict[str, float]:
     """Score of every text that any path spells: its best path, language model and words."""
     scores: dict[str, float] = defaultdict(lambda: -math.inf)
     for path in itertools.product(range(4), repeat=len(log_probs_SV)):
@@ -63,13 +63,14 @@ def best_by_brute_force(log_probs_SV: Tensor, lm_weight: float, word_bonus: floa
         if not set(words) <= set(WORDS):
             continue
         acoustic = sum(float(log_probs_SV[frame, unit]) for frame, unit in enumerate(path))
+        acoustic -= blank_penalty * path.count(0)
         score = acoustic + lm_weight * log10_probability(words) + word_bonus * len(words)
         scores[" ".join(text.split())] = max(scores[" ".join(text.split())], score)
     return scores
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.integers(3, 6), st.floats(0.0, 3.0), st.floats(-1.0, 2.0))
+@given(st.integers(0, 10_000), st.integers(3, 6), st.just(0.0) | st.floats(1e-6, 3.0), st.floats(-1.0, 2.0))
 def test_the_search_finds_the_best_of_all_paths(
     bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float
 ) -> None:
@@ -82,14 +83,21 @@ def test_the_search_finds_the_best_of_all_paths(
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 10_000), st.integers(3, 5), st.floats(0.0, 3.0), st.floats(-1.0, 2.0), st.integers(2, 30))
+@given(
+    st.integers(0, 10_000),
+    st.integers(3, 5),
+    st.just(0.0) | st.floats(1e-6, 3.0),
+    st.floats(-1.0, 2.0),
+    st.floats(0.0, 2.0),
+    st.integers(2, 30),
+)
 def test_the_n_best_are_the_best_of_all_texts_and_say_what_speaks_for_each(
-    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, n: int
+    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, blank_penalty: float, n: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     log_probs_SV = (3 * torch.randn(n_frames, 4, generator=generator)).log_softmax(-1)
-    scores = best_by_brute_force(log_probs_SV, lm_weight, word_bonus)
-    search = BeamSearch(TOKENIZER, language_model(bigrams, lm_weight, word_bonus))
+    scores = best_by_brute_force(log_probs_SV, lm_weight, word_bonus, blank_penalty)
+    search = BeamSearch(TOKENIZER, language_model(bigrams, lm_weight, word_bonus, blank_penalty))
     (found,) = search.n_best(log_probs_SV, n)
     assert (found.first_frame, found.end_frame) == (0, n_frames)
     assert len({hypothesis.text for hypothesis in found.hypotheses}) == min(n, len(scores))
@@ -224,5 +232,7 @@ def test_lexicons_and_options_that_cannot_work_are_refused(bigrams: Path) -> Non
         BeamSearch(CharacterTokenizer("ab"), model)
     with pytest.raises(OptionError, match="beam_size is 0"):
         BeamSearchConfig(beam_size=0)
+    with pytest.raises(OptionError, match="lm_weight is 1e-07; it must be 0, or 1e-06"):
+        BeamSearchConfig(lm_weight=1e-7)
     with pytest.raises(OptionError, match="the 0 best"):
         BeamSearch(TOKENIZER, model).n_best(spelled("a"), 0)

@@ -82,7 +82,7 @@ def best_score(words: list[str], terms: list[str], boost: float, lm_weight: floa
     st.integers(3, 6),
     st.lists(st.sampled_from(["a", "bba", "ab bb", "b", "aa b", "bb", "ab"]), max_size=3, unique=True),
     st.floats(0.0, 6.0),
-    st.floats(0.0, 3.0),
+    st.just(0.0) | st.floats(1e-6, 3.0),
     st.floats(-1.0, 2.0),
 )
 def test_the_search_finds_the_best_of_all_texts_with_hot_words(

@@ -31,9 +31,10 @@ def test_the_errors_of_a_trial_are_those_of_an_evaluation_with_its_weights(
         read_corpus(tones_manifest),
         lm_weights=[0.5, 2.0],
         word_bonuses=[-5.0, 5.0],
+        blank_penalties=[0.0, 3.0],
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(done, 8) for done in range(1, 9)]
     assert [t.words.rate for t in trials] == sorted(t.words.rate for t in trials)
     assert len({t.words for t in trials}) > 1
     assert led_bundle.language_model is not None
@@ -46,5 +47,5 @@ def test_nothing_to_tune_is_said(tiny_bundle: Bundle, led_bundle: Bundle, tones_
     utterances = read_corpus(tones_manifest)
     with pytest.raises(OptionError, match="no language model to tune"):
         tune(tiny_bundle, utterances, lm_weights=[1.0], word_bonuses=[0.0])
-    with pytest.raises(OptionError, match="0 pairs"):
+    with pytest.raises(OptionError, match="0 combinations"):
         tune(led_bundle, utterances, lm_weights=[], word_bonuses=[0.0])
