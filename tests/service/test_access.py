@@ -22,7 +22,7 @@ from service.exposure import check_exposure, is_loopback
 from service.key_ring import KeyRing
 from service.keys import KeyFile
 from service.settings import Settings
-from tests.service.conftest import request, serving
+from tests.service.conftest import DECODERS, request, serving, wait_until
 from tests.service.fakes import TEXT, FakeTranscriber, wav
 
 PAGE = "https://elsewhere.example"
@@ -41,12 +41,13 @@ def secrets(state_dir: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def app(state_dir: Path, secrets: dict[str, str]) -> FastAPI:
-    return create_app(Settings(state_dir=state_dir), FakeTranscriber())
+    return create_app(Settings(state_dir=state_dir), FakeTranscriber(), DECODERS)
 
 
 @pytest.fixture(scope="module")
 def client(app: FastAPI) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as connected:
+        wait_until(lambda: connected.get("/readyz").status_code == 200)
         yield connected
 
 
