@@ -19,6 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from features.errors import CepstraError
 from model.cancellation import CancelToken
 from model.stages import Stage
+from model.text_format import format_transcript
 from model.transcript import Transcript
 from model.turns import Rank
 from service.access import Access
@@ -145,8 +146,10 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
                 running.report(share)
                 progress(share)
 
+            hot_words = options.hot_words
             with audio.open("rb") as file:
-                return served.transcribe(file, report, running.cancelled, options.hot_words)
+                transcript = served.transcribe(file, report, running.cancelled, hot_words)
+            return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
 
         running = scheduler.submit(work, priority=Rank.BACKGROUND)
         with cancelled.calling(running.abandon):

@@ -4,20 +4,25 @@ With CEPSTRA_PROOF_MODEL=shipped they hear what the shipped bundle hears, else `
 """
 
 import hashlib
+import io
 import logging
 import multiprocessing
 import os
 import random
 import threading
 import time
+import wave
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import uvicorn
 
+from features.audio import Waveform, decode_audio
+from features.audio_stream import AudioStream
 from model.cancellation import CancelToken
 from model.hot_words import HotWords
 from model.shipped import SHIPPED_BUNDLE
@@ -29,6 +34,7 @@ from service.settings import Settings
 from tests.service.fakes import TEXT, transcript_of
 
 WORDS = TEXT.split()
+LONG_S = 10.0
 
 SHIPPED = os.environ.get("CEPSTRA_PROOF_MODEL") == "shipped"
 
@@ -36,30 +42,43 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 class FakeEar:
-    """Hears words that depend on every byte of the audio, takes a moment, and for `b"slow"` until it is cancelled."""
+    """Hears words that depend on every sample, takes a moment, and for more than `LONG_S` until it is cancelled."""
 
     name = "fake-base"
     created_at = 1_700_000_000
 
     def transcribe(
         self,
-        audio: bytes | str | PathLike[str],
+        audio: bytes | str | PathLike[str] | AudioStream,
         *,
-        max_duration_s: float | None = None,
         progress: Progress | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
     ) -> Transcript:
-        assert isinstance(audio, bytes)
+        if isinstance(audio, bytes | str | PathLike):
+            waveform = decode_audio(audio)
+        else:
+            waveform = Waveform(np.concatenate(list(audio)))
         steps = random.randint(1, 8)
         step = 0
-        while step < steps or audio == b"slow":
+        while step < steps or waveform.duration_s > LONG_S:
             time.sleep(0.02)
             step += 1
             if progress:
                 progress(min(0.9, step / steps))
-        digest = hashlib.sha256(audio).digest()
+        digest = hashlib.sha256(waveform.samples_N.tobytes()).digest()
         return transcript_of([" ".join(WORDS[byte % len(WORDS)] for byte in digest)])
+
+
+def noise(seed: int, duration_s: float) -> bytes:
+    """A WAV file like no other."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(random.Random(seed).randbytes(2 * round(16_000 * duration_s)))
+    return buffer.getvalue()
 
 
 def recogniser() -> Recogniser:

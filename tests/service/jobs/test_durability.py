@@ -11,8 +11,9 @@ from sqlalchemy import text
 from service.errors import JobsUnavailableError
 from service.jobs.audio_files import AudioFiles
 from service.jobs.database import Database
-from service.jobs.job import new_job_id
+from service.jobs.job import Job, new_job_id
 from service.jobs.jobs import Jobs
+from service.jobs.store import NewJob
 from service.settings import Settings
 from tests.service.jobs.test_jobs import Ear, submit
 
@@ -33,8 +34,12 @@ def test_audio_and_its_name_are_synced_before_the_row_is_written(
         happened.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
         fsync(handle)
 
+    def noted_add(new: NewJob) -> Job:
+        happened.append("row")
+        return add(new)
+
     monkeypatch.setattr(os, "fsync", noted)
-    monkeypatch.setattr(jobs._store, "add", lambda new: (happened.append("row"), add(new))[1])
+    monkeypatch.setattr(jobs._store, "add", noted_add)
     job = submit(jobs)
     assert happened == [job.id, "audio", "row"]
 

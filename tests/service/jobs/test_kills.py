@@ -21,7 +21,7 @@ from service.schemas import TranscriptionOptions
 from service.settings import Settings
 from tests.conftest import SpokenClip
 from tests.service.conftest import is_ready, request, wait_until
-from tests.service.jobs.processes import SHIPPED, Process, Submitter, recogniser
+from tests.service.jobs.processes import LONG_S, SHIPPED, Process, Submitter, noise, recogniser
 from tests.service.jobs.receiver import receiving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -71,7 +71,7 @@ def test_every_accepted_job_ends_once_whoever_is_killed(
 
     def audio(number: int) -> bytes:
         # Every seventh is large enough to be on its way to disk for a while.
-        return clips[number % len(clips)] if SHIPPED else b"audio" * (40_000 if number % 7 == 0 else 1) + b"%d" % number
+        return clips[number % len(clips)] if SHIPPED else noise(number, 8.0 if number % 7 == 0 else 0.05)
 
     random.seed(KILLS)
     with receiving() as receiver:
@@ -156,7 +156,7 @@ def left_behind(settings: dict[str, Any], job_ids: set[str]) -> None:
 def test_sigterm_fails_readiness_first_and_hands_the_job_back(start: Start, settings: dict[str, Any]) -> None:
     stopping = start(drain_s=5.0, shutdown_s=1)
     wait_until(lambda: is_ready(stopping.url))
-    with_file = {"files": {"file": ("a", b"slow")}, "data": {"model": "default"}}
+    with_file = {"files": {"file": ("a", noise(0, 2 * LONG_S))}, "data": {"model": "default"}}
     job_id = request("POST", f"{stopping.url}/v1/jobs", **with_file).json()["id"]
     job_url = f"/v1/jobs/{job_id}"
     wait_until(lambda: request("GET", stopping.url + job_url).json()["status"] == "running")
