@@ -78,12 +78,12 @@ class DrainingServer(uvicorn.Server):
         if self._state.draining or not self._drain_s:
             super().handle_exit(sig, frame)
             return
-        logger.info("asked to end; not ready any more")
         self._state.draining = True
-        # In a thread: a signal handler runs between any two instructions, which may hold the lock needed here.
+        # In a thread: a signal handler runs between any two instructions, and these may hold the log or the lock.
         Thread(target=self._drain, args=(sig, frame), daemon=True).start()
 
     def _drain(self, sig: int, frame: FrameType | None) -> None:
+        logger.info("asked to end; not ready any more")
         self._state.jobs.drain()
         time.sleep(self._drain_s)
         if not self.should_exit:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import logging.config
 import signal
-import threading
+import time
 from types import FrameType
 
 from features.errors import CepstraError
@@ -25,10 +25,10 @@ def work(settings: Settings) -> int:
         The exit status of the process: 0 after a normal end, 1 where model or database could not be had.
     """
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
-    asked_to_end = threading.Event()
+    signals: list[int] = []
 
     def ask(sig: int, frame: FrameType | None) -> None:
-        asked_to_end.set()
+        signals.append(sig)  # and nothing that takes a lock, which what was interrupted may hold
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
@@ -45,7 +45,8 @@ def work(settings: Settings) -> int:
     jobs.start()
     jobs.start_working()
     logger.info("working on %d jobs at a time", settings.background_workers)
-    asked_to_end.wait()
+    while not signals:
+        time.sleep(0.2)
     logger.info("asked to end")
     jobs.stop()
     asyncio.run(scheduler.close())
