@@ -16,7 +16,8 @@ RUN chmod -R a+rX /checkout
 
 FROM python:3.11-slim-bookworm
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin cepstra \
- && install -d -m 700 -o cepstra -g cepstra /state
+ && install -d -m 700 -o cepstra -g cepstra /state \
+ && mkdir /models
 WORKDIR /app
 COPY --from=build /app/.venv .venv
 COPY --from=build /checkout .
@@ -24,7 +25,7 @@ COPY --from=build /checkout .
 ENV PATH=/app/.venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # Inside a container 127.0.0.1 is the container's own; who may reach the port is decided where it is published. Since the
 # image cannot know where that is, it wants keys, or CEPSTRA_ALLOW_ANONYMOUS=true from whoever runs it.
-ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000 CEPSTRA_STATE_DIR=/state
+ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000 CEPSTRA_STATE_DIR=/state CEPSTRA_MODELS_DIR=/models
 VOLUME /state
 USER cepstra
 EXPOSE 8000

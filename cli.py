@@ -9,6 +9,7 @@ from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, HotWords
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 from service.key_commands import keys_app
+from service.model_commands import models_app
 from service.state import STATE_DIR
 from training.commands import evaluate, train
 from training.corpus_commands import data_app
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(lm_app, name="lm")
 app.add_typer(keys_app, name="keys")
+app.add_typer(models_app, name="models")
 app.command()(train)
 app.command()(evaluate)
 app.command()(tune_rejection)
@@ -46,11 +48,22 @@ def serve(
             "BUNDLE", "Directory of the model bundle that is served.", show_default="bundles/cepstra-base beside cli.py"
         ),
     ] = SHIPPED_BUNDLE,
+    models_dir: Annotated[
+        Path | None,
+        _option("MODELS_DIR", "Directory of further bundles, each in a directory that gives it its name."),
+    ] = None,
+    model_idle_s: Annotated[
+        float,
+        _option(
+            "MODEL_IDLE_S",
+            "Seconds after which a model that nobody uses is dropped from memory; the default one stays.",
+        ),
+    ] = 600.0,
     state_dir: Annotated[
         Path,
         _option(
             "STATE_DIR",
-            "Directory of everything that outlives the process: keys, jobs.",
+            "Directory of everything that outlives the process: keys, jobs, which model is the default.",
             show_default="~/.local/state/cepstra",
         ),
     ] = STATE_DIR,

@@ -31,13 +31,15 @@ from service.key_ring import KeyRing
 from service.keys import KeyFile
 from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
-from service.routes import health, jobs, metrics, models, page, transcriptions
+from service.routes import admin, health, jobs, metrics, models, page, transcriptions
 from service.scheduler import Job, Scheduler
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
 from service.telemetry import Telemetry
 from service.tracing import Tracing
 from service.uploads import BodyLimit
+
+TEND_S = 1.0
 
 
 def create_app(settings: Settings, transcriber: Recogniser | None = None, decoders: Decoders | None = None) -> FastAPI:
@@ -75,7 +77,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     _watch(app.state.served, telemetry, tracing)
     telemetry.jobs_by_state = app.state.jobs.count_by_status
 
-    for noun in (transcriptions, jobs, models, health, metrics, page):
+    for noun in (transcriptions, jobs, models, admin, health, metrics, page):
         app.include_router(noun.router)
     app.add_exception_handler(CepstraError, _answer_ours)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -128,7 +130,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
     work.start()
     loading = asyncio.create_task(asyncio.to_thread(load))
+    tending = asyncio.create_task(_tend(served))
     yield
+    tending.cancel()
     await loading
     await asyncio.to_thread(work.stop)
     await app.state.scheduler.close()
@@ -141,6 +145,8 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
     """How jobs are transcribed: by the served model, as uploads are, but behind them all."""
 
     def recognise(audio: Path, options: TranscriptionOptions, progress: Progress, cancelled: CancelToken) -> Transcript:
+        model = served.named(options.model)
+
         def work(running: Job[Transcript]) -> Transcript:
             def report(share: float) -> None:
                 running.report(share)
@@ -148,7 +154,7 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
 
             hot_words = options.hot_words
             with audio.open("rb") as file:
-                transcript = served.transcribe(file, report, running.cancelled, hot_words)
+                transcript = served.transcribe(file, report, running.cancelled, hot_words, model)
             return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
 
         running = scheduler.submit(work, priority=Rank.BACKGROUND)
@@ -156,6 +162,12 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
             return running.future.result()
 
     return recognise
+
+
+async def _tend(served: ServedModel) -> None:
+    while True:
+        await asyncio.sleep(TEND_S)
+        await asyncio.to_thread(served.tend)
 
 
 async def _answer_ours(request: Request, error: Exception) -> JSONResponse:

@@ -13,6 +13,7 @@
     ├── AuthenticationError         no key, or one that is unknown, revoked or expired
     ├── ForbiddenError              the key may not do this
     ├── OriginError                 a web page of elsewhere asks, or one whose name was pointed here
+    ├── PromotionError              a model cannot be made the default
     ├── RateLimitError              the key comes more often than it may
     ├── ClientGoneError             the client hung up; nobody reads this answer
     ├── JobNotFoundError            no such job, or not this key's
@@ -123,6 +124,10 @@ class RateLimitError(ServiceError):
     """The key comes more often than it may."""
 
 
+class PromotionError(ServiceError):
+    """A model cannot be made the default: it cannot be loaded, or there is none to go back to."""
+
+
 class KeyFileError(CepstraError):
     """The file of keys cannot be read or written, or does not hold what is asked of it."""
 
@@ -194,6 +199,7 @@ TABLE: dict[type[CepstraError], Row] = {
     AuthenticationError: Row(401, INVALID_REQUEST, "invalid_api_key"),
     ForbiddenError: Row(403, INVALID_REQUEST, "insufficient_scope"),
     OriginError: Row(403, INVALID_REQUEST, "origin_not_allowed"),
+    PromotionError: Row(409, INVALID_REQUEST, "promotion_failed", "model"),
     RateLimitError: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     ClientGoneError: Row(499, SERVER_ERROR, "client_gone"),
     JobNotFoundError: Row(404, INVALID_REQUEST, "job_not_found"),

@@ -7,7 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from model.transcript import Transcript
 from service.errors import error_object
-from service.formats import to_line, to_logprobs
+from service.formats import to_line, to_logprobs, to_token_usage
 from service.scheduler import Job
 
 
@@ -30,6 +30,7 @@ def events(transcript: Transcript, *, logprobs: bool = False) -> list[dict[str, 
             if logprobs:
                 result[-1]["logprobs"] = to_logprobs(segment.tokens)
     done: dict[str, Any] = {"type": "transcript.text.done", "text": transcript.text}
+    done["usage"] = to_token_usage(transcript)
     if logprobs:
         done["logprobs"] = to_logprobs(transcript.tokens)
     return [*result, done]

@@ -4,6 +4,7 @@ Pure functions of a `Transcript`; the keys and their meaning are those of OpenAI
 """
 
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
@@ -24,6 +25,7 @@ CONTENT_TYPES: dict[ResponseFormat, str] = {
     "vtt": "text/vtt; charset=utf-8",
 }
 
+AUDIO_TOKENS_PER_S = 10
 SEEK_FRAMES_PER_S = 100  # OpenAI counts `seek` in frames of 10 ms
 
 
@@ -131,6 +133,22 @@ def _word(word: Word) -> dict[str, Any]:
 
 def _usage(transcript: Transcript) -> dict[str, Any]:
     return {"type": "duration", "seconds": _rounded(transcript.duration_s)}
+
+
+def to_token_usage(transcript: Transcript) -> dict[str, Any]:
+    """`usage` of a stream's last event, whose type in OpenAI's clients knows tokens alone.
+
+    Tokens of audio are counted as OpenAI does, one for each tenth of a second begun; those of text are our units.
+    """
+    audio_tokens = math.ceil(_rounded(AUDIO_TOKENS_PER_S * transcript.duration_s))
+    text_tokens = len(transcript.tokens)
+    return {
+        "type": "tokens",
+        "input_tokens": audio_tokens,
+        "input_token_details": {"audio_tokens": audio_tokens, "text_tokens": 0},
+        "output_tokens": text_tokens,
+        "total_tokens": audio_tokens + text_tokens,
+    }
 
 
 def _rounded(value: float, digits: int = 3) -> float:

@@ -7,21 +7,18 @@ cannot be tried, so a fast hash is enough and costs no request anything.
 `cepstra keys` writes the file and the server reads it (`service.key_ring`): atomically replaced, for its owner only.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.errors import KeyFileError
+from service.state import locked, replace_file
 
 KeyScope = Literal["transcribe", "jobs", "admin"]
 
@@ -189,10 +186,9 @@ class KeyFile:
     def _change(self, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> None:
         """Replace the file by what `change` makes of its keys; one writer at a time."""
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(self.path.with_name(LOCK_FILE)):
+            with locked(self.path.with_name(LOCK_FILE)):
                 contents = _Contents(format_version=1, keys=change(self.read() or ()))
-                _replace(self.path, contents.model_dump_json(indent=2).encode() + b"\n")
+                replace_file(self.path, contents.model_dump_json(indent=2).encode() + b"\n")
         except OSError as error:
             raise KeyFileError(f"{self.path} cannot be written: {error.strerror}") from error
 
@@ -212,34 +208,3 @@ def _named(name: str, keys: tuple[Key, ...]) -> Key:
         if key.name == name:
             return key
     raise KeyFileError(f"there is no key '{name}'; `cepstra keys list` shows those that there are")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock; a lock file of its own, since the locked one must not be the one that is replaced."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step, mode 0600; after a power cut there is the old file or the new one."""
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp's mode is 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -1,4 +1,4 @@
-"""The one model that is served: loaded and warmed up in the background, found by name, its answers remembered a while.
+"""The models that are served: loaded and warmed up in the background, found by name, their answers remembered a while.
 
 `Recogniser` is what the service asks of a model; `model.transcriber.Transcriber` is one, a fake in a test another.
 """
@@ -12,8 +12,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from os import PathLike
+from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from weakref import WeakKeyDictionary, finalize
 
 from features.audio_stream import AudioStream
 from features.errors import CepstraError
@@ -24,7 +26,9 @@ from model.stages import Observer, observing
 from model.transcript import Transcript
 from service.decoding.decoders import Decoders
 from service.decoding.messages import Budget
-from service.errors import NotReadyError, UnknownModelError
+from service.errors import NotReadyError
+from service.promotions import Promotions
+from service.registry import Model, Registry
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,9 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cepstra.service")
 
-ALIASES = ("default", "whisper-1")  # names under which any client finds the served model
 LANGUAGE = "en"
 WARM_UP_S = 2
+TROUBLE_S = 30  # after which a model that could not be loaded is tried again
 BATCH_ROWS = 8  # more gain nothing on a processor (benchmarks/recognition.py)
 
 Progress = Callable[[float], None]
@@ -63,19 +67,19 @@ class Recogniser(Protocol):
 
 
 class ServedModel:
-    """The model behind the routes.
+    """The models behind the routes: the default, loaded from the start on, and others on demand.
 
     Args:
-        settings: which bundle, with how many threads, how long answers are remembered.
-        recogniser: a model that is loaded already; else `load` loads `settings.bundle`.
+        settings: which bundles, with how many threads, how long answers are remembered.
+        recogniser: a model that is loaded already; else `load` loads the default.
         decoders: decoding processes to share; else it has its own.
 
     Attributes:
-        failure: why the model could not be loaded, else None.
+        registry: the models by name.
+        failure: why the default could not be loaded, else None.
         on_failure: called once if it could not, from the thread that loads.
-        batching: what computes the network for everybody, once it is loaded; None without batching.
         on_stage: told of every stage of a transcription.
-        on_batch: told of every batch that the network computes.
+        on_batch: told of every batch that a network computes.
         on_transcript: told the seconds of audio and the seconds of work of every transcription.
     """
 
@@ -92,60 +96,82 @@ class ServedModel:
             max_sample_rate_hz=settings.max_sample_rate_hz,
         )
         self._budget = Budget(settings.decoder_memory_bytes, settings.decoder_cpu_s, settings.decoder_stall_s)
-        self._injected = recogniser
-        self._ready: Recogniser | None = None
+        given = recogniser and Model(recogniser.name, recogniser.created_at, lambda: self._warmed(recogniser))
+        self.registry: Registry[Recogniser] = Registry(
+            given or settings.bundle,
+            settings.models_dir,
+            Promotions(settings.state_dir),
+            lambda path: self._warmed(self._from_bundle(path)),
+        )
         self._recent = RecentTranscripts(settings.remember_s, settings.max_audio_s)
+        self._batching: WeakKeyDictionary[Recogniser, BatchingRuntime] = WeakKeyDictionary()
+        self._endings: list[finalize[Any, Any]] = []  # of the threads that compute, one for each model
+        self._trouble = Trouble()
         self.failure: Exception | None = None
         self.on_failure: Callable[[], None] = lambda: None
-        self.batching: BatchingRuntime | None = None
         self.on_stage: Observer = lambda stage, began_ns, ended_ns: None
         self.on_batch: Callable[[Batch], None] = lambda batch: None
         self.on_transcript: Callable[[float, float], None] = lambda audio_s, took_s: None
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is loaded and warm."""
-        return self._ready is not None
+        """Whether the default is loaded and warm."""
+        return self.registry.default is not None
+
+    @property
+    def batching(self) -> "BatchingRuntime | None":
+        """What computes the default's network for everybody; None before it is loaded, and without batching."""
+        default = self.registry.default
+        recogniser = default.peek() if default else None
+        return self._batching.get(recogniser) if recogniser else None
 
     def network_load(self) -> tuple[int, float]:
-        """How many windows wait for the network, and for how many seconds the oldest has."""
-        return self.batching.load() if self.batching is not None else (0, 0.0)
+        """How many windows wait for the networks, and for how many seconds the oldest has."""
+        loads = [batching.load() for batching in list(self._batching.values())]
+        return sum(waiting for waiting, _ in loads), max((oldest_s for _, oldest_s in loads), default=0.0)
 
     def load(self) -> None:
-        """Load and warm up; blocks for seconds, so it runs in a thread of its own. Never raises."""
-        started = time.monotonic()
+        """Load the default and warm it up; blocks for seconds, so it runs in a thread of its own. Never raises."""
         try:
             self._decoders.start()
-            recogniser = self._injected or self._from_bundle()
-            with TemporaryFile() as silence:
-                silence.write(silent_wav(WARM_UP_S))
-                with self._decoded(silence, AudioLimits()) as samples:
-                    recogniser.transcribe(samples)
+            self.registry.follow()
         except Exception as error:
             logger.critical("the model could not be loaded: %s", error, exc_info=not isinstance(error, CepstraError))
             self.failure = error
             self.on_failure()
-            return
-        self._ready = recogniser
-        logger.info("model %s ready after %.1f s", recogniser.name, time.monotonic() - started)
 
-    def ready(self) -> Recogniser:
-        """The loaded model; raises NotReadyError before that."""
-        if self._ready is None:
-            if self.failure:
-                raise NotReadyError("The model could not be loaded; the server's log says why.")
-            raise NotReadyError("The model is still loading; try again in a few seconds.", retry_after_s=2)
-        return self._ready
+    def tend(self) -> None:
+        """Let another model take the default's place where that was asked for, and drop idle ones. Never raises.
+
+        To be called every second or so, from a thread that may block for seconds.
+        """
+        if self.registry.default is None or self._trouble.is_recent():
+            return
+        try:
+            self.registry.follow()
+        except Exception as error:
+            self._trouble.note("the default model stays, another cannot take its place", error)
+        self.registry.drop_idle(self._settings.model_idle_s)
+
+    def ready(self) -> Model[Recogniser]:
+        """The default; raises NotReadyError before it is loaded."""
+        if self.registry.default is None and self.failure:
+            raise NotReadyError("The model could not be loaded; the server's log says why.")
+        return self.registry.find("default")
+
+    def named(self, name: str) -> Model[Recogniser]:
+        """The model that `name` names, in memory or not; raises UnknownModelError where there is none."""
+        self.ready()
+        return self.registry.find(name)
 
     def find(self, name: str) -> Recogniser:
-        """The model that `name` names; raises UnknownModelError where there is none."""
-        recogniser = self.ready()
-        if name not in (recogniser.name, *ALIASES):
-            aliases = " and ".join(f"'{alias}'" for alias in ALIASES)
-            raise UnknownModelError(
-                f"The model '{name[:100]}' does not exist. Served here is '{recogniser.name}'; {aliases} name it too."
-            )
-        return recogniser
+        """The model that `name` names, in memory; for those who may not wait for it to be loaded.
+
+        Raises:
+            UnknownModelError: there is none.
+            NotReadyError: it is not in memory yet.
+        """
+        return self.named(name).now()
 
     def transcribe(
         self,
@@ -153,22 +179,26 @@ class ServedModel:
         progress: Progress,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
+        model: Model[Recogniser] | None = None,
     ) -> Transcript:
-        """Transcribe an open file, or remember: the same bytes and words within `remember_s` cost no work.
+        """Transcribe an open file with `model`, or the default; the same bytes and words cost no work for a while.
 
         Raises:
             features.errors.AudioError: the audio cannot be used.
             UndecodableAudioError, DecoderUnavailableError: as `Decoders.open`.
             model.errors.WorkCancelledError: `cancelled` was cancelled.
+            model.errors.BundleError: the model was not in memory, and cannot be loaded.
         """
-        key = _digest(audio, hot_words)
+        model = model or self.ready()
+        key = _digest(audio, hot_words, model)
         transcript = self._recent.get(key)
         if transcript is None:
-            began_s = time.monotonic()
-            with observing(self.on_stage), self._decoded(audio, self._limits, cancelled) as samples:
-                transcript = self.ready().transcribe(
-                    samples, progress=progress, cancelled=cancelled, hot_words=hot_words
-                )
+            with model.in_use() as recogniser:
+                began_s = time.monotonic()
+                with observing(self.on_stage), self._decoded(audio, self._limits, cancelled) as samples:
+                    transcript = recogniser.transcribe(
+                        samples, progress=progress, cancelled=cancelled, hot_words=hot_words
+                    )
             self.on_transcript(transcript.duration_s, time.monotonic() - began_s)
             self._recent.put(key, transcript)
         return transcript
@@ -178,8 +208,8 @@ class ServedModel:
 
         To be called once nothing is transcribed any more.
         """
-        if self.batching is not None:
-            self.batching.close()
+        for end in self._endings:
+            end()
         if self._owns_decoders:
             self._decoders.close()
 
@@ -188,7 +218,14 @@ class ServedModel:
     ) -> AbstractContextManager[AudioStream]:
         return self._decoders.open(audio, limits, self._budget, while_waiting=partial(check, cancelled))
 
-    def _from_bundle(self) -> Recogniser:
+    def _warmed(self, recogniser: Recogniser) -> Recogniser:
+        with TemporaryFile() as silence:
+            silence.write(silent_wav(WARM_UP_S))
+            with self._decoded(silence, AudioLimits()) as samples:
+                recogniser.transcribe(samples)
+        return recogniser
+
+    def _from_bundle(self, path: Path) -> Recogniser:
         import torch  # takes a second: /healthz must not wait for it
 
         from model.batching import BatchingRuntime
@@ -198,15 +235,37 @@ class ServedModel:
         threads = settings.threads or torch.get_num_threads()
         # In batches every thread computes another one: two that share an LSTM's products wait for each other.
         transcriber = Transcriber.from_bundle(
-            settings.bundle, threads=1 if settings.batching else threads, runtime=settings.runtime
+            path, threads=1 if settings.batching else threads, runtime=settings.runtime
         )
         if settings.batching:
-            self.batching = BatchingRuntime(
+            batching = BatchingRuntime(
                 transcriber.runtime, most_rows=BATCH_ROWS, at_once=threads, on_batch=self.on_batch
             )
-            transcriber.runtime = self.batching
+            transcriber.runtime = batching
+            self._batching[transcriber] = batching
+            # A model lives as long as somebody holds it; its threads have to end with it.
+            self._endings = [end for end in self._endings if end.alive] + [finalize(transcriber, batching.close)]
         logger.info("the acoustic model runs on %s, %d threads", transcriber.runtime.name, threads)
         return transcriber
+
+
+class Trouble:
+    """An error that comes again and again: told once, and kept from being run into every second."""
+
+    def __init__(self) -> None:
+        self._told = ""
+        self._until_s = 0.0
+
+    def note(self, what: str, error: Exception) -> None:
+        """Log `error`, unless it is the one from before."""
+        if str(error) != self._told:
+            logger.error("%s: %s", what, error, exc_info=not isinstance(error, CepstraError))
+        self._told = str(error)
+        self._until_s = time.monotonic() + TROUBLE_S
+
+    def is_recent(self) -> bool:
+        """Whether it came a short while ago."""
+        return time.monotonic() < self._until_s
 
 
 class RecentTranscripts:
@@ -251,13 +310,13 @@ class RecentTranscripts:
             audio_s -= transcript.duration_s
 
 
-def _digest(file: BinaryIO, hot_words: HotWords | None) -> bytes:
-    """The hash of all bytes of a file, of which a megabyte at a time is in memory, and of the words."""
+def _digest(file: BinaryIO, hot_words: HotWords | None, model: Model[Recogniser]) -> bytes:
+    """The hash of all bytes of a file, of which a megabyte at a time is in memory, of the words and the model."""
     digest = hashlib.sha256()
     file.seek(0)
     while block := file.read(1 << 20):
         digest.update(block)
-    digest.update(repr(hot_words).encode(errors="backslashreplace"))
+    digest.update(repr((hot_words, model.name, model.created_at)).encode(errors="backslashreplace"))
     return digest.digest()
 
 

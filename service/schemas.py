@@ -35,7 +35,7 @@ class TranscriptionOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str = Field(description="Name of the model; `default` and `whisper-1` name the one that is served.")
+    model: str = Field(description="Name of the model; `default` and OpenAI's names mean the one that is served.")
     language: str | None = Field(
         default=None, description=f"ISO-639-1 code of the spoken language. The model knows `{LANGUAGE}` only."
     )
@@ -88,6 +88,9 @@ class TranscriptionOptions(BaseModel):
         """What `verbose_json` shows."""
         return tuple(self.timestamp_granularities) or ("segment", "word")
 
+
+# Known to OpenAI's clients, and nothing that could be ignored: who names speakers expects to see them.
+OF_SPEAKERS = {"known_speaker_names", "known_speaker_references"}
 
 LISTS = {"languages", "keywords", "timestamp_granularities", "include"}
 
@@ -150,7 +153,7 @@ def _unbracketed(fields: dict[str, list[str]]) -> dict[str, Any]:
         strategy = values.get("chunking_strategy")  # as a whole, or one key at a time, but not both
         if not given:
             continue
-        if name in LISTS:
+        if name in LISTS | OF_SPEAKERS:
             values[name] = values.get(name, []) + given
         elif len(given) > 1 or (nested and isinstance(strategy, str)) or (name == "chunking_strategy" and strategy):
             raise InvalidRequestError(
@@ -209,9 +212,15 @@ def _first(error: ValidationError) -> InvalidRequestError:
         return InvalidRequestError(
             f"The parameter '{param}' is missing.", param=param, code="missing_required_parameter"
         )
+    if found["type"] == "extra_forbidden" and param in OF_SPEAKERS:
+        return InvalidRequestError(
+            f"'{param}' cannot be used: the model does not tell speakers apart.",
+            param=param,
+            code="unsupported_parameter",
+        )
     if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
         return InvalidRequestError(f"The parameter '{param}' is not known here.", param=param, code="unknown_parameter")
-    if found["input"] == "diarized_json":
+    if param == "response_format" and found["input"] == "diarized_json":
         return InvalidRequestError(
             "'response_format' is 'diarized_json', but the model does not tell speakers apart.", param=param
         )

@@ -26,8 +26,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CEPSTRA_", extra="ignore", frozen=True)
 
     bundle: Path = Field(default=SHIPPED_BUNDLE, description="Directory of the model bundle that is served.")
+    models_dir: Path | None = Field(
+        default=None, description="Directory of further bundles, each in a directory that gives it its name."
+    )
+    model_idle_s: float = Field(
+        default=600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which a model that nobody uses is dropped from memory; the default one stays.",
+    )
     state_dir: Path = Field(
-        default=STATE_DIR, description="Directory of everything that outlives the process: keys, jobs."
+        default=STATE_DIR,
+        description="Directory of everything that outlives the process: keys, jobs, which model is the default.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")

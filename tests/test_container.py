@@ -30,7 +30,7 @@ def test_compose_gives_the_service_no_more_than_it_needs() -> None:
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["cepstra"]
     assert service["read_only"] is True
     assert service["tmpfs"] == ["/tmp"]
-    assert service["volumes"] == ["state:/state"]
+    assert service["volumes"] == ["state:/state", "models:/models:ro"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["ports"] == ["${CEPSTRA_PUBLISH:-127.0.0.1:8000}:8000"]
@@ -39,7 +39,7 @@ def test_compose_gives_the_service_no_more_than_it_needs() -> None:
 
 def test_compose_passes_on_every_setting_that_is_not_the_image_s_own() -> None:
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["cepstra"]
-    own = {"bundle", "state_dir", "host", "port"}
+    own = {"bundle", "models_dir", "state_dir", "host", "port"}
     assert {line.partition("=")[0] for line in service["environment"]} == {
         f"CEPSTRA_{name.upper()}" for name in Settings.model_fields if name not in own
     }

@@ -56,7 +56,7 @@ async def create_job(
     with upload.file:
         webhook_url = _taken(upload.fields, WEBHOOK_URL)
         options = parse_options(upload.fields)
-        served.find(options.model)
+        served.named(options.model)
         options.hot_words  # noqa: B018 - raises where they cannot be preferred: here rather than in the job
         if options.stream:
             raise InvalidRequestError("A job's result cannot be streamed; leave 'stream' out.", param="stream")

@@ -4,29 +4,31 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.recogniser import Recogniser, ServedModel
+from service.recogniser import ServedModel
+from service.registry import Named
 
 router = APIRouter()
 
 
 @router.get("/v1/models", summary="List the models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The served model; its aliases are not listed."""
+    """All models, the default first; its aliases are not listed."""
     served: ServedModel = request.app.state.served
-    return {"object": "list", "data": [_model(served.ready())]}
+    served.ready()
+    return {"object": "list", "data": [_model(model) for model in served.registry.models()]}
 
 
 @router.get("/v1/models/{model}", summary="One model")
 async def retrieve_model(request: Request, model: str) -> dict[str, Any]:
     """The model of that name or alias, under its own name."""
     served: ServedModel = request.app.state.served
-    return _model(served.find(model))
+    return _model(served.named(model))
 
 
-def _model(recogniser: Recogniser) -> dict[str, Any]:
+def _model(model: Named) -> dict[str, Any]:
     return {
-        "id": recogniser.name,
+        "id": model.name,
         "object": "model",
-        "created": recogniser.created_at,
+        "created": model.created_at,
         "owned_by": "cepstra",
     }

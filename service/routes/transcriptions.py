@@ -67,14 +67,14 @@ async def create_transcription(request: Request) -> Response:
     upload = await read_upload(request, FormLimits.of(settings))
     try:
         options = parse_options(upload.fields)
-        served.find(options.model)
+        model = served.named(options.model)
         hot_words = options.hot_words
     except Exception:
         upload.file.close()
         raise
 
     def work(running: Job[Transcript]) -> Transcript:
-        transcript = served.transcribe(upload.file, running.report, running.cancelled, hot_words)
+        transcript = served.transcribe(upload.file, running.report, running.cancelled, hot_words, model)
         if settings.log_transcripts:
             logger.info("%s heard %r", request.state.request_id, transcript.text)
         return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript

@@ -7,13 +7,15 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pydantic
 import pytest
+from typer.testing import CliRunner
 
 import cli
 from model.shipped import SHIPPED_BUNDLE
 from service.settings import Settings
 from service.state import STATE_DIR
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "settings.md"
 
 
 def test_the_document_has_the_same_table() -> None:
@@ -34,6 +36,30 @@ def test_the_command_has_the_same_options() -> None:
         name: (f"CEPSTRA_{name.upper()}", field.default, field.description, field.annotation)
         for name, field in Settings.model_fields.items()
     }
+
+
+def test_help_shows_every_variable() -> None:
+    result = CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 0
+    missing = [name for name in Settings.model_fields if f"CEPSTRA_{name.upper()}" not in result.stdout]
+    assert not missing
+
+
+def test_no_variable_is_named_that_there_is_not() -> None:
+    """In messages, the container and the documents: a name that nothing reads would be a promise nobody keeps."""
+    settings = {f"CEPSTRA_{name.upper()}" for name in Settings.model_fields}
+    places = [*(ROOT / "service").rglob("*.py"), *(ROOT / "docs").glob("*.md")]
+    places += [ROOT / name for name in ("cli.py", "Dockerfile", "docker-compose.yml", "README.md")]
+    elsewhere = [path for folder in ("scripts", "tests", "benchmarks") for path in (ROOT / folder).rglob("*")]
+    others = variables([path for path in elsewhere if path.is_file() and path.suffix in ("", ".py")])
+    named = variables(places)
+    assert named - others - {"CEPSTRA_PUBLISH"} <= settings  # of Compose alone
+    assert named >= settings
+
+
+def variables(places: list[Path]) -> set[str]:
+    """Whole names in these files; not `CEPSTRA_DECODER_…`, which stands for several."""
+    return {name for path in places for name in re.findall(r"CEPSTRA_[A-Z_]*[A-Z](?![A-Z]*_)", path.read_text())}
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_a_log_line_is_an_object_and_tells_the_request_but_not_what_was_said(
     client.post(
         PATH, files={"file": ("secret-name.wav", wav())}, data={"model": "default"}, headers={"x-request-id": "mine-1"}
     )
-    client.app.state.served._ready.error = ZeroDivisionError("deep inside")  # type: ignore[attr-defined]  # our application
+    client.app.state.served.ready().peek().error = ZeroDivisionError("deep inside")  # type: ignore[attr-defined]  # our application
     client.post(
         PATH, files={"file": ("secret-name.wav", wav())}, data={"model": "default"}, headers={"x-request-id": "mine-2"}
     )
