@@ -1,0 +1,340 @@
+"""The server beside the bare engine, in one run: real processes, real HTTP, everybody on this machine.
+
+    start         from the command to ready
+    idle          a clip of 10 s on an idle server, and through `Transcriber.transcribe`
+    16 clients    audio a second; through `model.bulk.transcribe_many`; on a server without batching
+    fairness      a clip of 5 s while three files of an hour are transcribed, and on an idle server
+    event loop    /healthz, asked all the while
+    leaving       how soon the work of clients that hang up has ended
+
+Audio is made of the synthetic clips of the tests. Every line has its bound; the exit status is 1 where one is missed.
+
+usage: python -m benchmarks.serving [--seconds 30] [--hour-s 3600] [--runtime NAME] [--threads N]
+"""
+
+import argparse
+import http.client
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from features.audio import SAMPLE_RATE_HZ, decode_audio
+
+ROOT = Path(__file__).resolve().parent.parent
+N_CLIENTS = 16
+N_FILES = 48  # of the load: 3 to 20 s each
+WARM_UP_FILES = 16
+CALLS = 20  # of what is timed one by one
+PATH = "/v1/audio/transcriptions"
+BOUNDARY = "cepstra-benchmark"
+PROBE_EVERY_S = 0.02
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 where a bound is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each phase with load")
+    parser.add_argument("--hour-s", type=float, default=3600.0, help="length of the three long files")
+    parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)  # the folder of clips; measure only the engine
+    options = parser.parse_args()
+    if options.bare:
+        print(json.dumps(bare(options.bare, options.seconds, options.runtime, options.threads)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_audio(folder, options.hour_s)
+        sys.exit(compare(folder, options))
+
+
+def compare(folder: Path, options: argparse.Namespace) -> int:
+    """All phases, one after the other; 1 where a bound was missed, else 0."""
+    files = [path.read_bytes() for path in sorted(folder.glob("load-*.flac"))]
+    ten, five = (folder / "ten.flac").read_bytes(), (folder / "five.flac").read_bytes()
+    hour = (folder / "hour.flac").read_bytes()
+    again = ["--runtime", options.runtime, "--threads", str(options.threads), "--seconds", str(options.seconds)]
+    command = [sys.executable, "-m", "benchmarks.serving", "--bare", str(folder), *again]
+    alone = json.loads(subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout.splitlines()[-1])
+    table = Table()
+    with serving(folder, options) as server:
+        table.add("start to ready", server.start_s, "s", most=4.0)
+        ten_s = float(np.median(server.times(ten, CALLS)))
+        table.add("10 s clip, bare engine", alone["ten_s"], "s")
+        table.add("10 s clip, idle server", ten_s, "s")
+        table.add("  server / bare", ten_s / alone["ten_s"], "×", most=1.5)
+        with server.probed() as probes:
+            on = server.throughput(files, options.seconds)
+        table.add("16 clients, bare engine", alone["throughput"], "× real time")
+        table.add("16 clients, server", on, "× real time")
+        table.add("  server / bare", on / alone["throughput"], "×", least=0.7)
+        table.add("/healthz meanwhile, p99", 1000 * percentile(probes, 99), "ms", most=50.0)
+        five_s = float(np.median(server.times(five, CALLS)))
+        with server.abandoned([hour] * 3) as hang_up:
+            with server.probed() as probes:
+                beside_s = percentile(server.times(five, max(CALLS, round(2 * options.seconds))), 95)
+            still = server.running()
+            left_s = hang_up()
+        table.add("5 s clip, idle server", five_s, "s")
+        table.add(f"5 s clip beside {still} long files, p95", beside_s, "s")
+        table.add("  beside / idle", beside_s / five_s, "×", most=3.0)
+        table.add("/healthz meanwhile, p99", 1000 * percentile(probes, 99), "ms", most=50.0)
+        table.add("clients hang up, work ended after", left_s, "s", most=1.0)
+        table.add("windows of a batch, mean", server.mean_batch(), "")
+    with serving(folder, options, "--no-batching") as server:
+        off = server.throughput(files, options.seconds)
+    table.add("16 clients, server without batching", off, "× real time")
+    table.add("  with / without", on / off, "×", least=2.0)
+    return 1 if table.missed else 0
+
+
+def bare(folder: Path, seconds: float, runtime: str, threads: int) -> dict[str, float]:
+    """The engine by itself: seconds for a clip of 10 s, and audio a second of many files at once."""
+    import torch
+
+    from model.bulk import transcribe_many
+    from model.shipped import SHIPPED_BUNDLE
+    from model.transcriber import Transcriber
+
+    if threads:
+        torch.set_num_threads(threads)
+    transcriber = Transcriber.from_bundle(SHIPPED_BUNDLE, runtime=runtime)  # type: ignore[arg-type]  # checked there
+    ten = (folder / "ten.flac").read_bytes()
+    files = [path.read_bytes() for path in sorted(folder.glob("load-*.flac"))]
+    ten_s = float(np.median([timed(lambda: transcriber.transcribe(ten)) for _ in range(CALLS + 2)][2:]))
+    list(transcribe_many(transcriber, files[:WARM_UP_FILES]))
+    began, audio_s, round_ = time.perf_counter(), 0.0, 0
+    while time.perf_counter() - began < seconds or not round_:
+        for transcript in transcribe_many(transcriber, files):
+            if isinstance(transcript, Exception):
+                raise transcript
+            audio_s += transcript.duration_s
+        round_ += 1
+    return {"ten_s": ten_s, "throughput": audio_s / (time.perf_counter() - began)}
+
+
+@dataclass
+class Server:
+    """A server process that is ready.
+
+    Attributes:
+        address: host and port.
+        start_s: seconds from the command to ready.
+    """
+
+    address: str
+    start_s: float
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of its own."""
+        return http.client.HTTPConnection(self.address, timeout=600)
+
+    def times(self, audio: bytes, calls: int) -> list[float]:
+        """Seconds of each of several requests, one after the other; two before them do not count."""
+        connection = self.connect()
+        return [timed(lambda: transcribe(connection, audio)) for _ in range(calls + 2)][2:]
+
+    def throughput(self, files: list[bytes], seconds: float) -> float:
+        """Seconds of audio a second, of 16 clients who send one file after the other."""
+        done: list[float] = []
+        ends_at = float("inf")
+        number = iter(range(10**9))
+
+        def client() -> None:
+            connection = self.connect()
+            while time.perf_counter() < ends_at:
+                audio_s = transcribe(connection, files[next(number) % len(files)])
+                if time.perf_counter() < ends_at:
+                    done.append(audio_s)
+
+        with ThreadPoolExecutor(N_CLIENTS) as pool:
+            calls = [pool.submit(client) for _ in range(N_CLIENTS)]
+            while len(done) < WARM_UP_FILES and not any(call.done() for call in calls):
+                time.sleep(0.01)
+            done.clear()
+            began = time.perf_counter()
+            ends_at = began + seconds
+            for call in calls:
+                call.result()
+        return sum(done) / seconds
+
+    @contextmanager
+    def probed(self) -> Iterator[list[float]]:
+        """Ask for /healthz all the while; gives the seconds of each answer, from when it was due on."""
+        seconds: list[float] = []
+        over = threading.Event()
+
+        def probe() -> None:
+            connection = self.connect()
+            due = time.perf_counter()
+            while not over.is_set():
+                connection.request("GET", "/healthz")
+                connection.getresponse().read()
+                seconds.append(time.perf_counter() - due)
+                due = max(due + PROBE_EVERY_S, time.perf_counter())
+                over.wait(due - time.perf_counter())
+
+        thread = threading.Thread(target=probe)
+        thread.start()
+        try:
+            yield seconds
+        finally:
+            over.set()
+            thread.join()
+
+    @contextmanager
+    def abandoned(self, files: list[bytes]) -> Iterator[Callable[[], float]]:
+        """Requests in flight; gives a function that hangs up, and returns the seconds until no work is left."""
+        connections = [self.connect() for _ in files]
+        for connection, audio in zip(connections, files, strict=True):
+            send(connection, audio)
+        while self.running() < len(files):
+            time.sleep(0.01)
+        time.sleep(2.0)  # past their first windows, which go as those of a clip
+
+        def hang_up() -> float:
+            began = time.perf_counter()
+            for connection in connections:
+                connection.close()
+            while self.running():
+                time.sleep(0.01)
+            return time.perf_counter() - began
+
+        yield hang_up
+
+    def running(self) -> int:
+        """Requests that have a thread."""
+        return int(self.number('cepstra_running{class="interactive"}'))
+
+    def mean_batch(self) -> float:
+        """Windows of a batch, over the server's life."""
+        return self.number("cepstra_batch_rows_sum") / max(1.0, self.number("cepstra_batch_rows_count"))
+
+    def number(self, name: str) -> float:
+        """One number of /metrics."""
+        connection = self.connect()
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        connection.close()
+        return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+
+@dataclass
+class Table:
+    """What was measured, printed line by line."""
+
+    missed: list[str] = field(default_factory=list)
+
+    def add(self, what: str, value: float, unit: str, *, most: float | None = None, least: float | None = None) -> None:
+        """One line; with a bound, whether it holds."""
+        holds = (most is None or value <= most) and (least is None or value >= least)
+        bound = f"at most {most:g}" if most is not None else f"at least {least:g}" if least is not None else ""
+        print(f"{what:40} {value:8.3f} {unit:12} {bound:14} {'' if holds else 'MISSED'}".rstrip(), flush=True)
+        if not holds:
+            self.missed.append(what)
+
+
+@contextmanager
+def serving(folder: Path, options: argparse.Namespace, *more: str) -> Iterator[Server]:
+    """A server process of its own, ready; ended afterwards."""
+    command = [sys.executable, "-m", "cli", "serve", "--port", "0", "--remember-s", "0", "--runtime", options.runtime]
+    command += ["--log-level", "info", *(["--threads", str(options.threads)] if options.threads else []), *more]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CEPSTRA_")}
+    environment["CEPSTRA_STATE_DIR"] = str(folder / "state")
+    log = folder / "log"
+    began = time.perf_counter()
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
+    try:
+        while not (found := re.search(r"running on http://(127\.0\.0\.1:\d+)", log.read_text())):
+            if process.poll() is not None:
+                sys.exit(log.read_text())
+            time.sleep(0.01)
+        server = Server(found[1], 0.0)
+        while not ready(server):
+            time.sleep(0.01)
+        server.start_s = time.perf_counter() - began
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ready(server: Server) -> bool:
+    """Whether it answers that it is."""
+    connection = server.connect()
+    connection.request("GET", "/readyz")
+    return connection.getresponse().status == 200
+
+
+def transcribe(connection: http.client.HTTPConnection, audio: bytes) -> float:
+    """One request; the seconds of audio that were transcribed."""
+    send(connection, audio)
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise RuntimeError(f"{response.status}: {body.decode()}")
+    return float(json.loads(body)["usage"]["seconds"])
+
+
+def send(connection: http.client.HTTPConnection, audio: bytes) -> None:
+    """Send one file as a form."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\ndefault\r\n--{BOUNDARY}\r\n'
+    head += 'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    body = head.encode() + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
+    connection.request("POST", PATH, body, {"content-type": f"multipart/form-data; boundary={BOUNDARY}"})
+
+
+def write_audio(folder: Path, hour_s: float) -> None:
+    """The clips of the tests, put together by chance."""
+    clips = [decode_audio(clip).samples_N for clip in sorted((ROOT / "tests" / "clips").glob("*.flac"))]
+    generator = np.random.default_rng(0)
+
+    def speech(n_samples: int) -> np.ndarray:
+        parts, length = [], 0
+        while length < n_samples:
+            parts.append(clips[generator.integers(len(clips))])
+            parts.append(np.zeros(SAMPLE_RATE_HZ // 4, np.float32))
+            length += len(parts[-2]) + len(parts[-1])
+        return np.concatenate(parts)[:n_samples]
+
+    def write(name: str, duration_s: float) -> None:
+        buffer = io.BytesIO()
+        soundfile.write(buffer, speech(round(duration_s * SAMPLE_RATE_HZ)), SAMPLE_RATE_HZ, format="FLAC")
+        (folder / f"{name}.flac").write_bytes(buffer.getvalue())
+
+    for number, duration_s in enumerate(generator.uniform(3, 20, N_FILES)):
+        write(f"load-{number:02}", duration_s)
+    write("five", 5.0)
+    write("ten", 10.0)
+    write("hour", hour_s)
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    """Of a list that is not empty."""
+    return float(np.percentile(seconds, share))
+
+
+def timed(work: Callable[[], object]) -> float:
+    """The seconds that it took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
