@@ -174,6 +174,25 @@ def serve(
         ),
     ] = 600.0,
     heartbeat_s: Annotated[float, _option("HEARTBEAT_S", "Seconds between comments that keep a stream open.")] = 5.0,
+    max_sockets: Annotated[
+        int,
+        _option(
+            "MAX_SOCKETS",
+            "Live streams open at once, those that wait for their client to come back included.",
+        ),
+    ] = 16,
+    socket_idle_s: Annotated[
+        float, _option("SOCKET_IDLE_S", "Seconds without a message after which a live socket is closed.")
+    ] = 60.0,
+    socket_send_s: Annotated[
+        float, _option("SOCKET_SEND_S", "Seconds that the client of a live socket may take to read a message.")
+    ] = 10.0,
+    resume_s: Annotated[
+        float,
+        _option(
+            "RESUME_S", "Seconds for which a live stream that lost its connection waits for its client; 0 turns it off."
+        ),
+    ] = 30.0,
     shutdown_s: Annotated[
         int,
         _option("SHUTDOWN_S", "Seconds that running requests get to finish once the server is told to stop."),
@@ -334,6 +353,54 @@ def transcribe(
     raise typer.Exit(
         0 if transcribe_files(recogniser, files, response_format, hot_words, format_text=format_text) else 1
     )
+
+
+@app.command()
+def listen(
+    rate: Annotated[int, typer.Option("--rate", help="Sample rate, hertz: 8000 to 192000.")] = 16_000,
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="Hear a microphone instead of standard input; Ctrl-C ends it.")
+    ] = False,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Which microphone: a part of its name, or its number.")
+    ] = None,
+    right_s: Annotated[
+        float,
+        typer.Option("--right-context", help="Seconds of audio after a word before it can be certain: 0 to 4."),
+    ] = 1.0,
+    bundle: Annotated[
+        Path, _option("BUNDLE", "Directory of the model bundle.", show_default="bundles/cepstra-base beside cli.py")
+    ] = SHIPPED_BUNDLE,
+    threads: Annotated[
+        int | None, _option("THREADS", "CPU threads to use; unset leaves it to PyTorch.", min_=1)
+    ] = None,
+) -> None:
+    """Transcribe while somebody speaks: raw mono PCM, signed 16 bits, little-endian, on standard input.
+
+    Each utterance is a line on standard output as soon as it is over; on a terminal, what is heard meanwhile is shown
+    on standard error. For example: arecord -q -f S16_LE -r 16000 -c 1 | cepstra listen
+    """
+    import sys
+
+    if device is not None and not microphone:
+        _fail("--device names a microphone; it goes with --microphone", status=2)
+    if not microphone and sys.stdin.isatty():
+        _fail("nothing is piped in; pipe raw PCM16 audio to standard input, or use --microphone", status=2)
+
+    from features.errors import CepstraError
+    from model.streaming import StreamingConfig
+    from model.transcriber import Transcriber
+    from service.listen import listen as run_listener
+    from service.listen import microphone_blocks, pipe_blocks
+
+    try:
+        config = StreamingConfig(right_s=right_s)
+        transcriber = Transcriber.from_bundle(bundle, threads=threads, runtime="torch")
+        session = transcriber.stream(sample_rate_hz=rate, config=config)
+        blocks = microphone_blocks(rate, device) if microphone else pipe_blocks(sys.stdin.buffer)
+        run_listener(session, blocks, out=sys.stdout, screen=sys.stderr)
+    except CepstraError as error:
+        _fail(str(error))
 
 
 @app.command()

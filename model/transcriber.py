@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features.audio import Waveform, decode_audio, open_audio
+from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio, open_audio
 from features.audio_stream import AudioStream
 from features.errors import AudioParameterError, AudioTooLongError
 from features.limits import AudioLimits
@@ -37,6 +37,7 @@ from model.rejection import RejectionConfig
 from model.runtime import Runtime, TorchRuntime, make_runtime
 from model.runtime_names import RuntimeChoice
 from model.stages import each, stage
+from model.streaming import StreamingConfig, StreamingSession
 from model.tokenizer import BLANK_ID
 from model.transcript import Transcript
 from model.transcription import Transcription
@@ -185,6 +186,27 @@ class Transcriber:
         check(cancelled)
         transcript = transcription.finish(cutter.seen_samples / self._rate_hz)
         return place_words(transcript, meter.levels_db(), self.timing) if self.timing else transcript
+
+    def stream(
+        self, *, sample_rate_hz: int = SAMPLE_RATE_HZ, config: StreamingConfig | None = None
+    ) -> StreamingSession:
+        """Transcribe audio while it arrives (`model.streaming`); one session for each stream, from any thread.
+
+        Args:
+            sample_rate_hz: rate of the samples that it will be fed, hertz, 8000 to 192000.
+            config: latency against accuracy and work.
+
+        Raises:
+            features.errors.AudioParameterError: the rate is outside the supported range.
+        """
+        return StreamingSession(
+            self.bundle,
+            self.decode,
+            detection=self.detection,
+            rejection=self.rejection,
+            sample_rate_hz=sample_rate_hz,
+            config=config,
+        )
 
     def n_best(
         self, audio: bytes | str | os.PathLike[str] | Waveform, n: int, *, max_duration_s: float | None = None

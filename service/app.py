@@ -29,9 +29,11 @@ from service.jobs.jobs import Jobs
 from service.jobs.worker import Recognise
 from service.key_ring import KeyRing
 from service.keys import KeyFile
+from service.live import Places
+from service.live_stream import LiveStreams
 from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
-from service.routes import admin, health, jobs, metrics, models, page, transcriptions
+from service.routes import admin, health, jobs, metrics, models, page, realtime, stream, transcriptions
 from service.scheduler import Job, Scheduler
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
@@ -72,12 +74,14 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     app.state.jobs = Jobs(settings, recognise_with(app.state.served, app.state.scheduler), f"Cepstra/{_version()}")
     app.state.draining = False
 
+    app.state.places = Places(settings.max_sockets)
+    app.state.live_streams = LiveStreams(app.state.places, settings.resume_s)
     app.state.telemetry = telemetry = Telemetry(app.state.scheduler.load)
     app.state.tracing = tracing = Tracing() if settings.traces else None
     _watch(app.state.served, telemetry, tracing)
     telemetry.jobs_by_state = app.state.jobs.count_by_status
 
-    for noun in (transcriptions, jobs, models, admin, health, metrics, page):
+    for noun in (transcriptions, realtime, stream, jobs, models, admin, health, metrics, page):
         app.include_router(noun.router)
     app.add_exception_handler(CepstraError, _answer_ours)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -134,6 +138,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     tending.cancel()
     await loading
+    app.state.live_streams.close()
     await asyncio.to_thread(work.stop)
     await app.state.scheduler.close()
     await asyncio.to_thread(app.state.served.close)

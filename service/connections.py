@@ -1,4 +1,4 @@
-"""Connections whose headers have to come in time: uvicorn waits for them for ever.
+"""Connections whose headers have to come in time, and WebSockets that end: uvicorn waits for both for ever.
 
 Its own time limit begins with the first answer. So whoever opens many connections and sends a byte on each now and then
 (slowloris) would hold them all.
@@ -9,10 +9,21 @@ import json
 from asyncio.events import TimerHandle
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.errors import openai_error
 
+LINGER_S = 5.0  # that the client of a WebSocket has to read what is left
 MAX_HEAD_BYTES = 64 * 1024  # request line and headers
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket that is gone soon after the service is done with it, whether its client reads what is left or not."""
+
+    async def run_asgi(self) -> None:
+        """Serve it; closing in good order waits for ever where the client does not read."""
+        await super().run_asgi()
+        self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 def bounded_http(header_s: float) -> type[asyncio.Protocol]:

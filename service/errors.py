@@ -15,6 +15,13 @@
     ├── OriginError                 a web page of elsewhere asks, or one whose name was pointed here
     ├── PromotionError              a model cannot be made the default
     ├── RateLimitError              the key comes more often than it may
+    ├── SocketError                 a live socket ends
+    │   ├── SocketLimitError        as many are open as may be
+    │   ├── IdleSocketError         nothing was sent for too long
+    │   ├── SlowReaderError         the client does not read what it is told
+    │   ├── MessageTooLargeError    one message with too many bytes
+    │   ├── UnknownSessionError     there is nothing to come back to
+    │   └── SessionTakenError       another connection has come back to it
     ├── ClientGoneError             the client hung up; nobody reads this answer
     ├── JobNotFoundError            no such job, or not this key's
     ├── JobNotFinishedError         it has no result, or not yet
@@ -128,6 +135,34 @@ class PromotionError(ServiceError):
     """A model cannot be made the default: it cannot be loaded, or there is none to go back to."""
 
 
+class SocketError(ServiceError):
+    """A live socket ends, and why."""
+
+
+class SocketLimitError(SocketError):
+    """As many live streams are open as may be."""
+
+
+class IdleSocketError(SocketError):
+    """Nothing came through the socket for too long."""
+
+
+class SlowReaderError(SocketError):
+    """The client does not read what it is told."""
+
+
+class MessageTooLargeError(SocketError):
+    """One message has more bytes than the limit."""
+
+
+class UnknownSessionError(SocketError):
+    """There is no such live session, or not any more."""
+
+
+class SessionTakenError(SocketError):
+    """The live session has another connection."""
+
+
 class KeyFileError(CepstraError):
     """The file of keys cannot be read or written, or does not hold what is asked of it."""
 
@@ -201,6 +236,13 @@ TABLE: dict[type[CepstraError], Row] = {
     OriginError: Row(403, INVALID_REQUEST, "origin_not_allowed"),
     PromotionError: Row(409, INVALID_REQUEST, "promotion_failed", "model"),
     RateLimitError: Row(429, "rate_limit_error", "rate_limit_exceeded"),
+    SocketError: Row(400, INVALID_REQUEST, "socket_closed"),
+    SocketLimitError: Row(429, "rate_limit_error", "too_many_sockets"),
+    IdleSocketError: Row(408, INVALID_REQUEST, "idle_timeout"),
+    SlowReaderError: Row(408, INVALID_REQUEST, "slow_reader"),
+    MessageTooLargeError: Row(413, INVALID_REQUEST, "message_too_large"),
+    UnknownSessionError: Row(404, INVALID_REQUEST, "session_not_found", "session"),
+    SessionTakenError: Row(409, INVALID_REQUEST, "session_taken_over", "session"),
     ClientGoneError: Row(499, SERVER_ERROR, "client_gone"),
     JobNotFoundError: Row(404, INVALID_REQUEST, "job_not_found"),
     JobNotFinishedError: Row(409, INVALID_REQUEST, "job_not_finished"),

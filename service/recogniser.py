@@ -17,12 +17,15 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from weakref import WeakKeyDictionary, finalize
 
+import numpy as np
+
 from features.audio_stream import AudioStream
 from features.errors import CepstraError
 from features.limits import AudioLimits
 from model.cancellation import CancelToken, check
 from model.hot_words import HotWords
 from model.stages import Observer, observing
+from model.stream_events import StreamEvent
 from model.transcript import Transcript
 from service.decoding.decoders import Decoders
 from service.decoding.messages import Budget
@@ -33,6 +36,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from model.batching import Batch, BatchingRuntime
+    from model.streaming import StreamingConfig  # torch takes a second
 
 logger = logging.getLogger("cepstra.service")
 
@@ -42,6 +46,16 @@ TROUBLE_S = 30  # after which a model that could not be loaded is tried again
 BATCH_ROWS = 8  # more gain nothing on a processor (benchmarks/recognition.py)
 
 Progress = Callable[[float], None]
+
+
+class LiveSession(Protocol):
+    """What the service asks of a stream of audio; `model.streaming.StreamingSession` is one."""
+
+    def feed(self, samples_N: np.ndarray) -> list[StreamEvent]:
+        """Mono samples in -1..1 → what is known with them."""
+
+    def flush(self) -> list[StreamEvent]:
+        """The end of the audio → the rest; then ready for other audio, whose times begin at 0."""
 
 
 class Recogniser(Protocol):
@@ -64,6 +78,9 @@ class Recogniser(Protocol):
         hot_words: HotWords | None = None,
     ) -> Transcript:
         """Audio → transcript; raises the `features.errors.AudioError` family, and WorkCancelledError."""
+
+    def stream(self, *, sample_rate_hz: int, config: "StreamingConfig | None" = None) -> LiveSession:
+        """A session for one stream of audio at this rate, hertz."""
 
 
 class ServedModel:

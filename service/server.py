@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from features.errors import CepstraError
 from service.app import create_app
-from service.connections import bounded_http
+from service.connections import BoundedWebSocket, bounded_http
 from service.logs import logging_config
 from service.recogniser import ServedModel
 from service.settings import Settings
@@ -49,6 +49,9 @@ def serve(settings: Settings) -> int:
             server_header=False,
             http=bounded_http(settings.header_s),
             timeout_graceful_shutdown=settings.shutdown_s,
+            ws=BoundedWebSocket,
+            # A socket whose audio is being heard is not read, pongs neither; CEPSTRA_SOCKET_IDLE_S ends dead ones.
+            ws_ping_interval=None,
         ),
     )
     served: ServedModel = app.state.served

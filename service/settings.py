@@ -144,6 +144,30 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(
         default=5.0, gt=0, allow_inf_nan=False, description="Seconds between comments that keep a stream open."
     )
+    max_sockets: int = Field(
+        default=16,
+        ge=1,
+        le=1024,
+        description="Live streams open at once, those that wait for their client to come back included.",
+    )
+    socket_idle_s: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds without a message after which a live socket is closed.",
+    )
+    socket_send_s: float = Field(
+        default=10.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that the client of a live socket may take to read a message.",
+    )
+    resume_s: float = Field(
+        default=30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds for which a live stream that lost its connection waits for its client; 0 turns it off.",
+    )
     shutdown_s: int = Field(
         default=30, ge=0, description="Seconds that running requests get to finish once the server is told to stop."
     )

@@ -42,7 +42,8 @@ def test_no_circular_imports() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "extras"), [("features", []), ("model", ["onnx"]), ("service", ["otel"]), ("training", ["train"])]
+    ("room", "extras"),
+    [("features", []), ("model", ["onnx"]), ("service", ["microphone", "otel"]), ("training", ["train"])],
 )
 def test_a_room_imports_only_what_is_installed_for_it(room: str, extras: list[str]) -> None:
     """The container installs no extra, and who trains does not need the tests' tools.

@@ -17,6 +17,8 @@ from typer.testing import CliRunner, Result
 import cli
 from features.audio import decode_audio
 from model.checkpoint import Bundle, save_bundle
+from model.stream_events import Final
+from model.streaming import StreamingConfig
 from model.text_format import format_transcript
 from model.transcriber import Transcriber
 from service.formats import to_json, to_verbose_json
@@ -80,6 +82,32 @@ def test_text_alone_goes_to_stdout(run: Run, clip: Path, transcriber: Transcribe
 @pytest.mark.parametrize("option", ["--format=text", "--format=json", "--format=verbose_json", "--format=srt"])
 def test_stdin_is_the_same_as_a_file(run: Run, clip: Path, option: str) -> None:
     assert run("-", option, stdin=clip.read_bytes()).stdout == run(clip, option).stdout != ""
+
+
+def test_listen_writes_a_line_for_each_utterance(bundle: Path, transcriber: Transcriber) -> None:
+    samples_N = decode_audio(ROOT / "tests" / "clips" / "train.flac").samples_N
+    pcm = (samples_N * 32767).astype("<i2").tobytes()
+    result = CliRunner().invoke(cli.app, ["listen", "--bundle", str(bundle), "--right-context", "0.5"], input=pcm)
+    session = transcriber.stream(config=StreamingConfig(right_s=0.5))
+    events = [*session.feed(np.frombuffer(pcm, "<i2").astype(np.float32) / 32768), *session.flush()]
+    lines = [event.segment.text for event in events if isinstance(event, Final)]
+    assert result.exit_code == 0
+    assert lines
+    assert result.stdout.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--rate", "7000"], 1, "sample rate is 7000 Hz"),
+        (["--right-context", "9"], 1, "right context 9.0 s"),
+        (["--device", "desk"], 2, "it goes with --microphone"),
+    ],
+)
+def test_listen_says_what_is_wrong(bundle: Path, arguments: list[str], status: int, message: str) -> None:
+    result = CliRunner().invoke(cli.app, ["listen", "--bundle", str(bundle), *arguments], input=b"")
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert message in result.stderr
 
 
 def test_json(run: Run, clip: Path, transcriber: Transcriber) -> None:

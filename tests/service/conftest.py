@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from service.app import create_app
-from service.connections import bounded_http
+from service.connections import BoundedWebSocket, bounded_http
 from service.decoding.decoders import Decoders
 from service.settings import Settings
 from tests.service.fakes import FakeTranscriber
@@ -45,7 +45,9 @@ class Server:
 def serving(settings: Settings, fake: FakeTranscriber) -> Iterator[Server]:
     app = create_app(settings, fake, DECODERS)
     http = bounded_http(settings.header_s)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, http=http)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=5, http=http, ws=BoundedWebSocket
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -14,6 +14,8 @@ from features.audio import Waveform, decode_audio
 from features.audio_stream import AudioStream
 from model.cancellation import CancelToken
 from model.hot_words import HotWords
+from model.stream_events import Final, Partial, StreamEvent
+from model.streaming import StreamingConfig
 from model.transcript import Segment, Token, Transcript, Word
 
 SENTENCES = (
@@ -76,6 +78,62 @@ class FakeTranscriber:
         finally:
             with self._lock:
                 self.running -= 1
+
+    def stream(self, *, sample_rate_hz: int, config: StreamingConfig | None = None) -> "FakeSession":
+        return FakeSession(self, sample_rate_hz, config)
+
+    def wait(self) -> None:
+        """Where it is held."""
+        while not self._go.wait(0.02):
+            pass
+        if self.error:
+            raise self.error
+
+
+class FakeSession:
+    """Hears a word of `SENTENCES` in every half second of sound, after the next half; silence ends a sentence."""
+
+    def __init__(self, fake: FakeTranscriber, rate_hz: int, config: StreamingConfig | None) -> None:
+        self.rate_hz, self.config = rate_hz, config or StreamingConfig()
+        self._fake = fake
+        self._half = rate_hz // 2
+        self._rest_N = np.zeros(0, np.float32)
+        self._halves = 0
+        self._words: list[Word] = []
+        self._utterance = 0
+
+    def feed(self, samples_N: np.ndarray) -> list[StreamEvent]:
+        self._fake.wait()
+        self._rest_N = np.concatenate([self._rest_N, samples_N])
+        events: list[StreamEvent] = []
+        while len(self._rest_N) >= self._half:
+            events += self._hear(bool(self._rest_N[: self._half].any()))
+            self._rest_N = self._rest_N[self._half :]
+        return events
+
+    def flush(self) -> list[StreamEvent]:
+        events = self._end()
+        self._rest_N, self._halves, self._utterance = self._rest_N[:0], 0, 0
+        return events
+
+    def _hear(self, sound: bool) -> list[StreamEvent]:
+        begin_s, self._halves = self._halves / 2, self._halves + 1
+        if not sound:
+            return self._end()
+        sentence = SENTENCES[self._utterance % len(SENTENCES)].split()
+        text = sentence[len(self._words) % len(sentence)]
+        self._words.append(Word(text, begin_s, begin_s + 0.4, 0.75))
+        return [Partial(self._utterance, tuple(self._words[:-1]), tuple(self._words[-1:]))]
+
+    def _end(self) -> list[StreamEvent]:
+        if not self._words:
+            return []
+        text = " ".join(word.text for word in self._words)
+        tokens = tuple(Token(char, 1 + ord(char) % 28, self._words[0].start_s, -0.125) for char in text)
+        words, self._words = tuple(self._words), []
+        segment = Segment(self._utterance, words[0].start_s, words[-1].end_s, text, words, tokens, -0.125, 0.25)
+        self._utterance += 1
+        return [Final(segment.id, segment)]
 
 
 def transcript_of(sentences: Sequence[str], duration_s: float = 10.0) -> Transcript:

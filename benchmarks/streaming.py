@@ -1,0 +1,121 @@
+"""What latency buys: right context against word error rate, and what a stream costs to compute.
+
+Every utterance is a stream of its own, which begins with the corpus' mean: the worst case, since a stream that goes on
+knows its speaker. The offline figure is of the same utterances in the same run. `committed` is how long after its end
+a word is certain, by the audio that was fed until then; `shown` is the same for when it was first seen, interim or not.
+Computing comes on top: processor seconds for each second of audio are the last column.
+
+usage: python -m benchmarks.streaming [--manifest FILE] [--where subset_or_note=dev-clean] [--every N] [--greedy]
+           [--right 0 0.25 0.5 1 2] [--block 0.32] [--bundle DIR]
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
+from model.checkpoint import load_bundle
+from model.shipped import SHIPPED_BUNDLE
+from model.stream_events import Final, StreamEvent
+from model.streaming import StreamingConfig
+from model.transcriber import Transcriber
+from model.transcript import Word
+from training.corpora import normalize_transcript, read_corpus
+from training.metrics import word_errors
+
+ROOT = Path(__file__).resolve().parent.parent
+FED_S = 0.02  # as sockets and microphones do it
+RIGHT_S = (0.0, 0.24, 0.52, 1.0, 2.0)
+
+
+@dataclass
+class Latencies:
+    """Seconds of audio from the end of a word to where it was first shown, and to where it was certain."""
+
+    shown_s: list[float] = field(default_factory=list)
+    committed_s: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    """Measure and print one row for each right context."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", type=Path, default=ROOT / "tests" / "clips" / "clips.tsv")
+    parser.add_argument("--where", help="COLUMN=VALUE that an utterance has to have")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th utterance")
+    parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE)
+    parser.add_argument("--greedy", action="store_true", help="without the bundle's language model")
+    parser.add_argument("--right", type=float, nargs="+", default=RIGHT_S, help="seconds of right context")
+    parser.add_argument("--block", type=float, default=StreamingConfig().block_s, help="seconds computed at once")
+    parser.add_argument("--prior", type=float, default=StreamingConfig().prior_s, help="seconds of the corpus' mean")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    transcriber = Transcriber(load_bundle(arguments.bundle), greedy=arguments.greedy)
+    where = dict([arguments.where.split("=", 1)]) if arguments.where else None
+    utterances = read_corpus(arguments.manifest, where=where)[:: arguments.every]
+    waveforms = [decode_audio(utterance.path) for utterance in utterances]
+    references = [normalize_transcript(utterance.transcript) for utterance in utterances]
+    audio_s = sum(waveform.duration_s for waveform in waveforms)
+    print(f"{len(utterances)} utterances, {audio_s:.0f} s of audio, one thread, torch {torch.__version__}")
+
+    began_s = time.process_time()
+    offline = word_errors(references, [transcriber.transcribe(waveform).text for waveform in waveforms]).rate
+    print(f"offline: WER {offline:.2%}, {(time.process_time() - began_s) / audio_s:.3f} of real time")
+    print(f"\n{'right':>6} {'block':>6}   WER      points   shown     committed (median, 95 %)   CPU / audio")
+    for right_s in arguments.right:
+        config = replace(StreamingConfig(), right_s=right_s, block_s=arguments.block, prior_s=arguments.prior)
+        latencies = Latencies()
+        began_s = time.process_time()
+        texts = [listen(transcriber, config, waveform, latencies) for waveform in waveforms]
+        cost = (time.process_time() - began_s) / audio_s
+        rate = word_errors(references, texts).rate
+        print(
+            f"{right_s:5.2f}s {config.block_s:5.2f}s   {rate:6.2%}  {100 * (rate - offline):+6.2f}   "
+            f"{np.quantile(latencies.shown_s or np.nan, 0.5):5.2f} s   "
+            f"{np.quantile(latencies.committed_s or np.nan, 0.5):5.2f} s, "
+            f"{np.quantile(latencies.committed_s or np.nan, 0.95):5.2f} s              {cost:.3f}",
+            flush=True,
+        )
+
+
+def listen(transcriber: Transcriber, config: StreamingConfig, waveform: Waveform, latencies: Latencies) -> str:
+    """The text of a stream; when each of its words was known is added to the latencies."""
+    session = transcriber.stream(config=config)
+    step = round(FED_S * SAMPLE_RATE_HZ)
+    shown: dict[tuple[int, int], float] = {}
+    committed: dict[tuple[int, int], float] = {}
+    said: list[str] = []
+
+    def note(events: Sequence[StreamEvent], fed_s: float) -> None:
+        for event in events:
+            certain = event.segment.words if isinstance(event, Final) else event.words
+            rest = () if isinstance(event, Final) else event.interim
+            for index, word in enumerate((*certain, *rest)):
+                shown.setdefault((event.utterance, index), fed_s - word.end_s)
+            for index, word in enumerate(certain):
+                committed.setdefault((event.utterance, index), fed_s - word.end_s)
+            if isinstance(event, Final):
+                said.extend(text_of(event.segment.words))
+
+    for first in range(0, len(waveform.samples_N), step):
+        piece_N = waveform.samples_N[first : first + step]
+        note(session.feed(piece_N), (first + len(piece_N)) / SAMPLE_RATE_HZ)
+    # The last words are certain because the recording ends, which says nothing about a stream.
+    latencies.shown_s.extend(shown.values())
+    latencies.committed_s.extend(committed.values())
+    note(session.flush(), waveform.duration_s)
+    return " ".join(said)
+
+
+def text_of(words: Sequence[Word]) -> list[str]:
+    """The words' texts."""
+    return [word.text for word in words]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""Words out of log-probs that are still coming: which may be relied on, and where an utterance ends.
+
+Shape legend: S output frames, V vocabulary. How it works is said in `model.streaming`.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.alignment import SegmentConfig, build_segments
+from model.decoder import DecodedUnit
+from model.errors import OptionError
+from model.rejection import RejectionConfig
+from model.stream_events import Final, Partial, StreamEvent
+from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
+from model.transcript import Segment
+
+IMPOSSIBLE = -1e4  # log-probability of every unit off the committed path
+ONE_SEGMENT = SegmentConfig(pause_s=math.inf, longest_s=math.inf)
+
+
+@dataclass(frozen=True)
+class CommitConfig:
+    """When words are committed, and when an utterance ends.
+
+    Attributes:
+        agreement: so many searches in a row have to begin with the same words.
+        pause_s: a gap between words at least this long ends the utterance.
+        edge_s: the last so many seconds of what is known are not trusted to be a pause, because letters show late.
+        longest_s: an utterance that grows longer is ended at its last committed word.
+    """
+
+    agreement: int = 2
+    pause_s: float = 0.6
+    edge_s: float = 0.2
+    longest_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.agreement < 1 or not self.pause_s > 0 or not self.edge_s >= 0 or not 1 <= self.longest_s <= 25:
+            raise OptionError(
+                f"agreement is {self.agreement}, pause {self.pause_s} s, edge {self.edge_s} s, longest utterance "
+                f"{self.longest_s} s; at least 1, above 0, at least 0 and 1 to 25 are needed"
+            )
+
+
+class StableWords:
+    """Turns settled log-probs and an outlook on the next ones into events.
+
+    Remembered are the rows of one utterance and of the seconds before it that it is judged with.
+
+    Args:
+        decode: log-probs (S, V) → units of the best path; what it is given begins with the committed path, certain.
+        tokenizer: gives the units' text.
+        frame_s: seconds from one output frame to the next.
+        rejection: when words are taken to be heard where nobody speaks; such are never committed. None keeps all.
+        config: see there.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Tensor], list[DecodedUnit]],
+        tokenizer: Tokenizer,
+        frame_s: float,
+        rejection: RejectionConfig | None,
+        config: CommitConfig,
+    ) -> None:
+        self._decode = decode
+        self._tokenizer = tokenizer
+        self._frame_s = frame_s
+        self._rejection = rejection
+        self._pause_frames = max(1, round(config.pause_s / frame_s))
+        self._edge_frames = round(config.edge_s / frame_s)
+        self._longest_frames = round(config.longest_s / frame_s)
+        self._kept_frames = round((rejection or RejectionConfig()).evidence_s / frame_s)
+        self._earlier: deque[list[str]] = deque(maxlen=config.agreement - 1)  # what the searches before this one found
+        self._agreement = config.agreement
+        self._utterance = 0
+        self._shown: Partial | None = None
+        self.begin(0)
+
+    def begin(self, first_frame: int) -> None:
+        """Rows come from another place, which has nothing to do with those before; to be called after `close`."""
+        self._rows_SV = torch.zeros(0, self._tokenizer.vocabulary_size)
+        self._first_row = first_frame  # number of the first of these
+        self._settled = first_frame  # all before this frame stays as it is
+        self._restart(first_frame)
+
+    def restart_numbers(self) -> None:
+        """The next utterance is number 0."""
+        self._utterance, self._shown = 0, None
+
+    def feed(
+        self, settled_SV: Float[Tensor, "S V"], outlook_SV: Float[Tensor, "S2 V"], *, duration_s: float
+    ) -> list[StreamEvent]:
+        """Take the next settled rows, and a first look at those after, which takes the place of the look before.
+
+        Args:
+            settled_SV: natural-log posteriors; they go on where the settled ones before ended.
+            outlook_SV: the same, not certain yet.
+            duration_s: length of the audio so far, seconds; no time is later.
+        """
+        self._rows_SV = torch.cat([self._rows_SV[: self._settled - self._first_row], settled_SV, outlook_SV])
+        self._settled += len(settled_SV)
+        return self._advance(duration_s, over=False)
+
+    def close(self, settled_SV: Float[Tensor, "S V"], end_frame: int, *, duration_s: float) -> list[StreamEvent]:
+        """Take the last rows, after which nothing comes before `begin`.
+
+        Args:
+            settled_SV: as in `feed`.
+            end_frame: what was heard in this frame and later is forgotten.
+            duration_s: as in `feed`.
+        """
+        end_frame = max(end_frame, self._committed_until)
+        self._rows_SV = torch.cat([self._rows_SV[: self._settled - self._first_row], settled_SV])
+        self._rows_SV = self._rows_SV[: max(0, end_frame - self._first_row)]
+        self._settled = self._known
+        return self._advance(duration_s, over=True)
+
+    @property
+    def _known(self) -> int:
+        """Frames before this number have a row."""
+        return self._first_row + len(self._rows_SV)
+
+    def _restart(self, begin: int) -> None:
+        """The next utterance begins at this frame."""
+        self._begin = self._committed_until = begin
+        self._committed: list[DecodedUnit] = []
+        self._earlier.clear()
+        forgotten = max(0, min(begin - self._kept_frames, self._settled) - self._first_row)
+        self._rows_SV = self._rows_SV[forgotten:].clone()
+        self._first_row += forgotten
+
+    def _advance(self, duration_s: float, *, over: bool) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
+        while True:
+            words = self._search()
+            end = self._endpoint(words, over=over)
+            if end is None:
+                break
+            n_words, begin = end
+            segment = self._segment(words[:n_words], duration_s)
+            if segment is not None and self._is_speech(segment):
+                events.append(self._final(segment))
+            elif self._committed:  # what was committed stays, whatever came after it
+                kept = self._segment(words[: self._n_committed(words)], duration_s)
+                assert kept is not None
+                events.append(self._final(kept))
+            self._restart(begin)
+        segment = self._segment(words, duration_s)
+        speech = segment is not None and self._is_speech(segment)
+        if speech:
+            self._commit(words)
+        self._earlier.append([self._text(word) for word in words])
+        events += self._partial(segment if speech or self._committed else None, self._n_committed(words))
+        return events
+
+    def _search(self) -> "list[_Heard]":
+        """The words of the utterance, the committed ones first."""
+        known_SV = self._rows_SV[max(0, self._begin - self._first_row) :].clone()
+        n_committed = self._committed_until - self._begin
+        if n_committed:
+            path_S = torch.full((n_committed,), BLANK_ID)
+            for unit in self._committed:
+                path_S[unit.first_frame - self._begin : unit.last_frame + 1 - self._begin] = unit.id
+            known_SV[:n_committed] = IMPOSSIBLE
+            known_SV[torch.arange(n_committed), path_S] = 0.0
+        units = list(self._committed)
+        for unit in self._decode(known_SV) if len(known_SV) > n_committed else []:
+            if unit.first_frame >= n_committed:
+                first_frame, last_frame = unit.first_frame + self._begin, unit.last_frame + self._begin
+                units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
+        return _split(units, self._tokenizer)
+
+    def _endpoint(self, words: "Sequence[_Heard]", *, over: bool) -> tuple[int, int] | None:
+        """Where the utterance ends: the number of its words, and the frame at which the next one begins."""
+        if not words:
+            if over:
+                return None if self._begin == self._known else (0, self._known)
+            # Of frames in which nothing is said only as many stay as a word may need.
+            return (0, self._settled - self._pause_frames) if self._settled - self._begin > self._kept_frames else None
+        for index, word in enumerate(words):
+            is_last = index + 1 == len(words)
+            next_first = self._known - (0 if over else self._edge_frames) if is_last else words[index + 1].first_frame
+            known = is_last or over or next_first < self._settled
+            if known and next_first - word.end_frame >= self._pause_frames:
+                return index + 1, max(word.end_frame + self._pause_frames // 2, self._committed_until)
+        if over:
+            return len(words), self._known
+        if self._settled - self._begin >= self._longest_frames:
+            certain = self._n_committed(words)
+            if not certain:  # nothing was stable in all that time
+                certain = sum(word.end_frame < self._settled for word in words)
+            begin = max(self._committed_until, words[certain - 1].end_frame) if certain else self._settled
+            return certain, begin
+        return None
+
+    def _commit(self, words: "Sequence[_Heard]") -> None:
+        """Commit the words that are settled and that the searches before this one began with too."""
+        if len(self._earlier) < self._agreement - 1:
+            return
+        agreed = 0
+        for index, word in enumerate(words):
+            boundary = word.boundary
+            if boundary is None or boundary.first_frame >= self._settled:
+                break
+            if any(len(texts) <= index or texts[index] != self._text(word) for texts in self._earlier):
+                break
+            agreed = index + 1
+        if agreed <= self._n_committed(words):
+            return
+        last = words[agreed - 1].boundary
+        assert last is not None
+        # The boundary belongs to it: without one, letters that come could make a longer word of the last one.
+        units = [unit for word in words[:agreed] for unit in (*word.units, word.boundary) if unit is not None]
+        self._committed = [*units[:-1], replace(last, last_frame=last.first_frame)]
+        self._committed_until = last.first_frame + 1
+
+    def _n_committed(self, words: "Sequence[_Heard]") -> int:
+        return sum(word.end_frame <= self._committed_until for word in words) if self._committed else 0
+
+    def _segment(self, words: "Sequence[_Heard]", duration_s: float) -> Segment | None:
+        units = [unit for word in words for unit in (*word.units, word.boundary) if unit is not None]
+        segments = build_segments(
+            units,
+            self._rows_SV,
+            self._tokenizer,
+            frame_s=self._frame_s,
+            duration_s=duration_s,
+            config=ONE_SEGMENT,
+            rejection=self._rejection,
+            first_frame=self._first_row,
+        )
+        return segments[0] if segments else None
+
+    def _is_speech(self, segment: Segment) -> bool:
+        return self._rejection is None or segment.no_speech_prob <= self._rejection.threshold
+
+    def _final(self, segment: Segment) -> Final:
+        final = Final(self._utterance, replace(segment, id=self._utterance))
+        self._utterance, self._shown = self._utterance + 1, None
+        return final
+
+    def _partial(self, segment: Segment | None, n_committed: int) -> list[StreamEvent]:
+        """What is to be shown now, where that is something new."""
+        words = segment.words if segment else ()
+        partial = Partial(self._utterance, words[:n_committed], words[n_committed:])
+        before = self._shown or Partial(self._utterance, (), ())
+        if _texts(partial) == _texts(before):
+            return []
+        self._shown = partial
+        return [partial]
+
+    def _text(self, word: "_Heard") -> str:
+        return self._tokenizer.decode([unit.id for unit in word.units])
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A word's units, and the boundary after it; None where none was heard yet."""
+
+    units: tuple[DecodedUnit, ...]
+    boundary: DecodedUnit | None
+
+    @property
+    def first_frame(self) -> int:
+        return self.units[0].first_frame
+
+    @property
+    def end_frame(self) -> int:
+        """The frame after the word."""
+        return self.units[-1].last_frame + 1
+
+
+def _split(units: Sequence[DecodedUnit], tokenizer: Tokenizer) -> list[_Heard]:
+    words: list[_Heard] = []
+    for is_boundary, run in groupby(units, lambda unit: tokenizer.decode([unit.id]) == WORD_BOUNDARY):
+        if not is_boundary:
+            words.append(_Heard(tuple(run), None))
+        elif words:
+            words[-1] = replace(words[-1], boundary=next(run))
+    return words
+
+
+def _texts(partial: Partial) -> tuple[list[str], list[str]]:
+    return [word.text for word in partial.words], [word.text for word in partial.interim]

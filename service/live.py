@@ -1,0 +1,164 @@
+"""Sockets that audio comes in by: how many there may be, how long one may be idle or slow, and how it is closed.
+
+Whatever ends a socket is told twice: as an `error` event, in the shape of every error here, and as close code
+4000 + HTTP status with the error's code as the reason, or 1011 where the fault is ours. Nothing piles up for a client
+that sends faster than the model hears, or reads slower than it is told: the next piece of audio is read once the one
+before is heard and what it made known is sent, and TCP makes the client wait.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from features.errors import CepstraError
+from model.transcript import Word
+from service.access import SUBPROTOCOL
+from service.errors import IdleSocketError, SlowReaderError, SocketLimitError, error_object, row_of
+from service.formats import to_line
+
+logger = logging.getLogger("cepstra.service")
+
+CLOSE_NORMAL = 1000
+CLOSE_INTERNAL = 1011
+CLOSE_ERROR = 4000  # plus the HTTP status of the error
+LONGEST_REASON_BYTES = 123  # of a close frame
+
+
+class Places:
+    """How many live streams there may be, those that wait for their client included. Belongs to the event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def take(self) -> None:
+        """One more; raises SocketLimitError where there are as many as may be."""
+        if self.taken >= self._most:
+            raise SocketLimitError(
+                f"{self.taken} live streams are open, as many as may be (CEPSTRA_MAX_SOCKETS). Try again later."
+            )
+        self.taken += 1
+
+    def give_back(self) -> None:
+        """One less."""
+        self.taken -= 1
+
+
+class Channel:
+    """An accepted socket with limits.
+
+    Args:
+        websocket: the socket.
+        idle_s: seconds without a message after which it is closed.
+        send_s: seconds that the client may take to read a message.
+    """
+
+    def __init__(self, websocket: WebSocket, *, idle_s: float, send_s: float) -> None:
+        self._websocket = websocket
+        self._idle_s = idle_s
+        self._send_s = send_s
+
+    async def receive(self, interrupt: asyncio.Event | None = None) -> str | bytes | None:
+        """The next message; None once `interrupt` is set.
+
+        Raises:
+            WebSocketDisconnect: the client is gone.
+            IdleSocketError: it sent nothing for too long.
+        """
+        message = asyncio.create_task(self._websocket.receive())
+        interrupted = asyncio.create_task(interrupt.wait()) if interrupt else None
+        waiting = {message, interrupted} if interrupted else {message}
+        try:
+            await asyncio.wait(waiting, timeout=self._idle_s, return_when=asyncio.FIRST_COMPLETED)
+            if message.done():
+                return self._content(message.result())
+            if interrupted and interrupted.done():
+                return None
+            raise IdleSocketError(f"Nothing was sent for {self._idle_s:g} s (CEPSTRA_SOCKET_IDLE_S).")
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def _content(self, message: Any) -> str | bytes:
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code") or 1005, message.get("reason"))
+        text, data = message.get("text"), message.get("bytes")
+        return str(text) if text is not None else bytes(data or b"")
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """Tell the client.
+
+        Raises:
+            WebSocketDisconnect: it is gone.
+            SlowReaderError: it does not read.
+        """
+        try:
+            await asyncio.wait_for(self._websocket.send_text(to_line(event)), self._send_s)
+        except TimeoutError as error:
+            raise SlowReaderError(f"The client did not read for {self._send_s:g} s (CEPSTRA_SOCKET_SEND_S).") from error
+        except RuntimeError as error:  # Starlette, where the socket is closed already
+            raise WebSocketDisconnect(1006) from error
+
+    async def close(self, code: int = CLOSE_NORMAL, reason: str = "") -> None:
+        """End it; does nothing where it has ended already, and does not wait for a client that does not read."""
+        if self._websocket.client_state == self._websocket.application_state == WebSocketState.CONNECTED:
+            shortened = reason.encode()[:LONGEST_REASON_BYTES].decode(errors="ignore")
+            try:
+                await asyncio.wait_for(self._websocket.close(code, shortened), self._send_s)
+            except (TimeoutError, RuntimeError, WebSocketDisconnect):
+                logger.info("a socket was gone before it could be closed")
+
+
+@asynccontextmanager
+async def opened(websocket: WebSocket, *, idle_s: float, send_s: float) -> AsyncIterator[Channel]:
+    """Accept a socket; whatever goes wrong meanwhile is told to the client and closes it."""
+    # A browser that sends its key as a subprotocol wants to hear of another one that is taken.
+    offered = (name for name in websocket.scope.get("subprotocols", ()) if not name.startswith(SUBPROTOCOL))
+    await websocket.accept(next(offered, None))
+    channel = Channel(websocket, idle_s=idle_s, send_s=send_s)
+    try:
+        yield channel
+    except WebSocketDisconnect:
+        return
+    except Exception as error:
+        event = error_event(error)
+        ours = not isinstance(error, CepstraError) or not row_of(error).public
+        code = CLOSE_INTERNAL if ours or not isinstance(error, CepstraError) else CLOSE_ERROR + row_of(error).status
+        if not isinstance(error, SlowReaderError):  # who would not hear of it
+            try:
+                await channel.send(event)
+            except (WebSocketDisconnect, SlowReaderError):
+                return
+        await channel.close(code, str(event["error"]["code"]))
+    else:
+        await channel.close()
+
+
+def error_event(error: Exception, *, client_event_id: str | None = None) -> dict[str, Any]:
+    """An error as an event, for either kind of socket."""
+    content: Any = error_object(error)["error"]
+    return {"type": "error", "event_id": new_id("event"), "error": {**content, "event_id": client_event_id}}
+
+
+def new_id(kind: str) -> str:
+    """A name that nobody can guess."""
+    return f"{kind}_{uuid.uuid4().hex}"
+
+
+def to_words(words: Sequence[Word], offset_s: float = 0.0) -> list[dict[str, Any]]:
+    """Words as both kinds of sockets write them."""
+    return [
+        {
+            "word": word.text,
+            "start": round(offset_s + word.start_s, 3),
+            "end": round(offset_s + word.end_s, 3),
+            "confidence": round(word.confidence, 4),
+        }
+        for word in words
+    ]

@@ -1,0 +1,152 @@
+"""Words out of log-probs that are made up, frame by frame, so that every event is known."""
+
+import torch
+from torch import Tensor
+
+from model.decoder import DecodedUnit, decode_greedy
+from model.rejection import RejectionConfig
+from model.stable_words import CommitConfig, StableWords
+from model.stream_events import Final, Partial, StreamEvent
+from model.tokenizer import BLANK_ID, CharacterTokenizer
+
+FRAME_S = 0.04
+TOKENIZER = CharacterTokenizer()
+CONFIG = CommitConfig(agreement=2, pause_s=0.4, edge_s=0.08, longest_s=4.0)  # a pause is 10 frames, the edge 2
+
+
+def test_a_word_is_committed_once_it_is_settled_ended_and_found_twice() -> None:
+    words = new_words()
+    assert shown(words.feed(rows("_t_o_"), rows(""), duration_s=0.2)) == ["|to"]
+    assert shown(words.feed(rows("_"), rows(" _b"), duration_s=0.4)) == ["|to b"]  # its boundary is outlook
+    assert shown(words.feed(rows(" _b"), rows("_e_ "), duration_s=0.5)) == ["to|be"]
+    assert shown(words.feed(rows("_e_"), rows(" _"), duration_s=0.6)) == []
+    assert shown(words.feed(rows(" _o"), rows("_r"), duration_s=0.7)) == ["to be|or"]
+    assert shown(words.feed(rows("_r_ "), rows(""), duration_s=0.8)) == ["to be or|"]
+
+
+def test_what_two_searches_do_not_agree_on_is_not_committed() -> None:
+    words = new_words()
+    words.feed(rows("_t_o_ "), rows("_b_y_"), duration_s=0.4)
+    words.feed(rows("_b_y_ "), rows("_o"), duration_s=0.6)
+    assert shown(words.feed(rows("_o_f"), rows(""), duration_s=0.8)) == ["to by|of"]
+    fickle = new_words(decode=changing("_b_e_ ", "_b_y_ ", "_b_e_ ", "_b_y_ "))
+    for path in ("_b_e_ ", "", "", ""):
+        (event,) = fickle.feed(rows(path), rows(""), duration_s=1.0)
+        assert isinstance(event, Partial)
+        assert not event.words
+
+
+def test_the_search_goes_on_from_the_committed_path() -> None:
+    """It is given as certain, whatever the log-probs say; and a committed word is never made longer."""
+    given: list[Tensor] = []
+
+    def decode(log_probs_SV: Tensor) -> list[DecodedUnit]:
+        given.append(log_probs_SV.clone())
+        return decode_greedy(log_probs_SV)
+
+    words = new_words(decode=decode)
+    for _ in range(2):
+        words.feed(rows("_f_o_r_ "), rows("_e"), duration_s=1.0)
+    words.feed(rows("_e_s_t_ "), rows(""), duration_s=2.0)
+    forced_SV = given[-1][:8]
+    path = rows("_f_o_r_ ").argmax(-1)
+    assert forced_SV.argmax(-1).tolist() == path.tolist()
+    assert set(forced_SV.gather(1, path.unsqueeze(1)).flatten().tolist()) == {0.0}
+    assert forced_SV.sort(descending=True).values[:, 1].max() < -1000
+    assert given[-1][8:].max() < 0  # what comes after is as it was
+
+
+def test_an_utterance_ends_at_a_pause() -> None:
+    words = new_words()
+    first = words.feed(rows("_t_o_ _b_e" + "_" * 11), rows(""), duration_s=1.0)
+    assert shown(first) == ["|to be"]
+    last = words.feed(rows("_"), rows(""), duration_s=1.1)  # 10 frames and the edge
+    assert shown(last) == ["TO BE"]
+    final = last[0]
+    assert isinstance(final, Final)
+    assert [(word.text, word.start_s) for word in final.segment.words] == [("to", FRAME_S), ("be", 7 * FRAME_S)]
+    assert final.utterance == final.segment.id == 0
+    again = words.feed(rows("_n_o_" + "_" * 12), rows(""), duration_s=2.0)
+    assert shown(again) == ["NO"]
+    assert again[0].utterance == 1
+
+
+def test_a_pause_that_shows_only_behind_it_ends_the_utterance_too() -> None:
+    words = new_words()
+    events = words.feed(rows("_t_o_" + "_" * 12 + " b_e_ "), rows("_o"), duration_s=2.0)
+    assert shown(events) == ["TO", "|be o"]
+
+
+def test_the_outlook_may_end_an_utterance_but_not_begin_the_next() -> None:
+    words = new_words()
+    assert shown(words.feed(rows("_t_o_"), rows("_" * 11), duration_s=1.0)) == ["TO"]
+    assert shown(words.feed(rows("_" * 11), rows("n_o"), duration_s=1.5)) == ["|no"]
+    words = new_words()
+    assert shown(words.feed(rows("_t_o_"), rows("_" * 11 + " n_o"), duration_s=1.0)) == ["|to no"]
+
+
+def test_an_utterance_without_pauses_ends_at_its_last_committed_word() -> None:
+    words = new_words()
+    events: list[StreamEvent] = []
+    for _ in range(30):
+        events += words.feed(rows("_a_b_ "), rows(""), duration_s=9.0)
+    said = [event for event in events if isinstance(event, Final)]
+    assert len(said) == 1
+    assert 15 <= len(said[0].segment.words) <= 17  # 4 s of words that take 0.24 s each
+    assert all(len(event.words) + len(event.interim) <= 18 for event in events if isinstance(event, Partial))
+    events += words.close(rows(""), 10_000, duration_s=9.0)
+    assert sum(len(event.segment.words) for event in events if isinstance(event, Final)) == 30
+
+
+def test_close_gives_the_rest_and_forgets_what_is_beyond() -> None:
+    words = new_words()
+    words.feed(rows("_t_o_ "), rows("_b"), duration_s=0.4)
+    assert shown(words.close(rows("_b_e_ _o_r"), 11, duration_s=0.9)) == ["TO BE"]
+    words.begin(100)
+    events = words.close(rows("_n_o"), 200, duration_s=4.1)
+    assert shown(events) == ["NO"]
+    assert isinstance(events[0], Final)
+    assert events[0].segment.words[0].start_s == 101 * FRAME_S
+    assert events[0].segment.words[0].end_s == 4.1  # no later than the audio
+
+
+def test_what_nobody_spoke_is_neither_shown_nor_committed() -> None:
+    words = new_words(rejection=RejectionConfig(evidence_s=1.0))
+    events: list[StreamEvent] = []
+    for _ in range(20):
+        events += words.feed(rows("_" * 10 + "a__ ", sureness=2.0), rows(""), duration_s=9.0)
+    events += words.close(rows(""), 1000, duration_s=9.0)
+    assert events == []
+
+
+def test_silence_is_forgotten() -> None:
+    words = new_words()
+    for _ in range(50):
+        assert words.feed(rows("_" * 50), rows("_" * 10), duration_s=1.0) == []
+        assert len(words._rows_SV) < 300
+
+
+def new_words(decode: object = decode_greedy, rejection: RejectionConfig | None = None) -> StableWords:
+    return StableWords(decode, TOKENIZER, FRAME_S, rejection, CONFIG)  # type: ignore[arg-type]  # a decoder each
+
+
+def changing(*paths: str) -> object:
+    """A decoder that finds another text every time."""
+    found = iter(paths)
+    return lambda log_probs_SV: decode_greedy(rows(next(found)))
+
+
+def shown(events: list[StreamEvent]) -> list[str]:
+    """Partials as `committed|interim`, finals in upper case."""
+    return [
+        event.segment.text.upper()
+        if isinstance(event, Final)
+        else " ".join(word.text for word in event.words) + "|" + " ".join(word.text for word in event.interim)
+        for event in events
+    ]
+
+
+def rows(path: str, sureness: float = 9.0) -> Tensor:
+    """Log-probs of a path; `_` is the blank."""
+    ids = [BLANK_ID if character == "_" else TOKENIZER.encode(character)[0] for character in path]
+    return (torch.eye(TOKENIZER.vocabulary_size)[ids] * sureness).log_softmax(-1)

@@ -1,0 +1,259 @@
+"""OpenAI's realtime transcription: the official client against a running server."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai.resources.realtime.realtime import RealtimeConnection
+from websockets.sync.client import connect
+
+from tests.service.conftest import Server
+from tests.service.test_stream_socket import run_example
+
+HALF_S = 12_000  # samples of half a second at 24 kHz
+SOUND = b"\x00\x20" * HALF_S  # the fake hears a word
+SILENCE = b"\x00\x00" * HALF_S  # the fake ends an utterance
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+# The client opens its socket in a way that websockets 17 finds old-fashioned.
+pytestmark = pytest.mark.filterwarnings(r"ignore:connect\(\) must be used as a context manager:DeprecationWarning")
+
+Event = Any  # a union of dozens of the client's models, read by what they are expected to have
+
+
+@pytest.fixture
+def connection(client: openai.OpenAI) -> Iterator[RealtimeConnection]:
+    with client.realtime.connect(extra_query={"intent": "transcription"}) as opened:
+        yield opened
+
+
+def test_a_session_says_what_it_is(connection: RealtimeConnection) -> None:
+    created: Event = connection.recv()
+    assert created.type == "session.created"
+    assert created.session.type == "transcription"
+    assert created.session.audio.input.format.rate == 24_000
+    detection = created.session.audio.input.turn_detection
+    assert (detection.threshold, detection.prefix_padding_ms, detection.silence_duration_ms) == (0.5, 300, 500)
+
+
+def test_server_vad(connection: RealtimeConnection) -> None:
+    connection.recv()
+    for piece in (SOUND, SOUND, SILENCE + SOUND, SILENCE):
+        append(connection, piece)
+    events = until(connection, f"{TRANSCRIPTION}.completed", times=2)
+    kinds = [event.type.removeprefix("input_audio_buffer.").removeprefix("conversation.item.") for event in events]
+    utterance = ["speech_stopped", "committed", "created", "input_audio_transcription.delta"]
+    completed = "input_audio_transcription.completed"
+    first = ["speech_started", "input_audio_transcription.delta", *utterance, completed]
+    assert kinds == [*first, "speech_started", *utterance, completed]
+    assert len({event.event_id for event in events}) == len(events)
+    one, other = (event for event in events if event.type == f"{TRANSCRIPTION}.completed")
+    assert (one.transcript, other.transcript) == ("he hoped", "turnips")
+    assert (one.usage.type, one.usage.seconds) == ("duration", 0.9)
+    of_one = [event for event in events if getattr(event, "item_id", None) == one.item_id]
+    assert "".join(event.delta for event in of_one if event.type == f"{TRANSCRIPTION}.delta") == one.transcript
+    starts = [event.audio_start_ms for event in events if event.type == "input_audio_buffer.speech_started"]
+    stops = [event.audio_end_ms for event in events if event.type == "input_audio_buffer.speech_stopped"]
+    assert (starts, stops) == ([0, 1200], [1400, 2400])  # prefix and silence included, as far as there is audio
+    committed = [event for event in events if event.type == "input_audio_buffer.committed"]
+    assert [event.previous_item_id for event in committed] == [None, one.item_id]
+    items = [event.item for event in events if event.type == "conversation.item.created"]
+    assert [item.id for item in items] == [one.item_id, other.item_id]
+
+
+def test_without_vad_the_client_commits(connection: RealtimeConnection) -> None:
+    connection.recv()
+    update(connection, turn_detection=None)
+    append(connection, SOUND + SILENCE + SOUND * 2)
+    connection.input_audio_buffer.commit()
+    events = until(connection, f"{TRANSCRIPTION}.completed")
+    assert [event.type for event in events] == [
+        "input_audio_buffer.committed",
+        "conversation.item.created",
+        f"{TRANSCRIPTION}.delta",
+        f"{TRANSCRIPTION}.completed",
+    ]
+    assert events[-1].transcript == events[-2].delta == "he turnips and"
+    assert events[-1].usage.seconds == 2.0
+    append(connection, SILENCE)
+    connection.input_audio_buffer.commit()  # what was committed is not told again
+    assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == ""
+
+
+def test_a_commit_with_vad_ends_the_utterance(connection: RealtimeConnection) -> None:
+    connection.recv()
+    append(connection, SOUND * 2)
+    connection.input_audio_buffer.commit()
+    assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == "he hoped"
+    append(connection, SOUND + SILENCE)  # times go on from there
+    assert until(connection, "input_audio_buffer.speech_started")[-1].audio_start_ms == 700
+    assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == "he"
+    connection.input_audio_buffer.clear()
+    connection.input_audio_buffer.commit()
+    error = until(connection, "error")[-1].error
+    assert error.code == "input_audio_buffer_commit_empty"
+
+
+@pytest.mark.parametrize(("format_", "sound"), [("audio/pcmu", b"\x00"), ("audio/pcma", b"\x2a")])
+def test_telephone_formats(connection: RealtimeConnection, format_: str, sound: bytes) -> None:
+    connection.recv()
+    session = update(connection, format={"type": format_}, turn_detection=None).session
+    assert session.audio.input.format.type == format_
+    append(connection, sound * 8000)
+    connection.input_audio_buffer.commit()
+    completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
+    assert (completed.transcript, completed.usage.seconds) == ("he hoped", 1.0)
+
+
+def test_clear_forgets_what_was_not_committed(connection: RealtimeConnection) -> None:
+    connection.recv()
+    update(connection, turn_detection=None)
+    append(connection, SOUND * 3)
+    connection.input_audio_buffer.clear()
+    assert until(connection, "input_audio_buffer.cleared")
+    append(connection, SOUND)
+    connection.input_audio_buffer.commit()
+    completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
+    assert (completed.transcript, completed.usage.seconds) == ("he", 0.5)
+
+
+def test_logprobs_where_they_are_wanted(connection: RealtimeConnection) -> None:
+    connection.recv()
+    connection.session.update(session={"type": "transcription", "include": ["item.input_audio_transcription.logprobs"]})
+    append(connection, SOUND + SILENCE)
+    completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
+    assert "".join(entry.token for entry in completed.logprobs) == "he"
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "param"),
+    [
+        ({"type": "input_audio_buffer.append", "audio": "?"}, "invalid_audio", "audio"),
+        ({"type": "input_audio_buffer.append"}, "invalid_audio", "audio"),
+        ({"type": "input_audio_buffer.commit"}, "input_audio_buffer_commit_empty", None),
+        ({"type": "response.create"}, "unknown_event", "type"),
+        ({"type": 7}, "invalid_event", "type"),
+        ({"type": "session.update", "session": {"type": "realtime"}}, "invalid_value", "session.type"),
+        ({"type": "session.update", "session": []}, "invalid_value", "session"),
+        ({"type": "session.update", "session": {"voice": "x"}}, "unknown_parameter", "session.voice"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_the_session_goes_on(
+    connection: RealtimeConnection, event: dict[str, Any], code: str, param: str | None
+) -> None:
+    connection.recv()
+    connection.send({"event_id": "mine", **event})  # type: ignore[arg-type]  # wrong on purpose
+    error: Event = connection.recv()
+    assert error.type == "error"
+    assert (error.error.code, error.error.param, error.error.event_id) == (code, param, "mine")
+    append(connection, SOUND + SILENCE)
+    assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == "he"
+
+
+@pytest.mark.parametrize(
+    ("input_", "code", "param"),
+    [
+        ({"format": {"type": "audio/mp3"}}, "invalid_value", "format.type"),
+        ({"format": {"type": "audio/pcm", "rate": 16_000}}, "invalid_value", "format.rate"),
+        ({"transcription": {"model": "nobody"}}, "model_not_found", None),
+        ({"transcription": {"language": "de"}}, "unsupported_language", "transcription.language"),
+        ({"turn_detection": {"type": "semantic_vad"}}, "invalid_value", "turn_detection.type"),
+        ({"turn_detection": {"type": "server_vad", "threshold": 2}}, "invalid_value", "turn_detection.threshold"),
+        (
+            {"turn_detection": {"type": "server_vad", "silence_duration_ms": 199}},
+            "invalid_value",
+            "turn_detection.silence_duration_ms",
+        ),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(
+    connection: RealtimeConnection, input_: Any, code: str, param: str | None
+) -> None:
+    connection.recv()
+    connection.session.update(session={"type": "transcription", "audio": {"input": input_}})
+    error = until(connection, "error")[-1].error
+    assert error.code == code
+    assert param is None or error.param == f"session.audio.input.{param}"
+
+
+def test_the_pause_that_ends_an_utterance_can_be_set(connection: RealtimeConnection) -> None:
+    connection.recv()
+    detection = {"type": "server_vad", "silence_duration_ms": 200, "prefix_padding_ms": 0}
+    updated = update(connection, turn_detection=detection, transcription={"model": "whisper-1", "language": "en"})
+    assert updated.session.audio.input.turn_detection.silence_duration_ms == 200
+    assert updated.session.audio.input.transcription.model == "whisper-1"
+
+
+def test_an_error_of_ours_fails_the_item(start_server: Callable[..., Server]) -> None:
+    server = start_server()
+    server.fake.error = RuntimeError("/secret")
+    with (
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client,
+        client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
+    ):
+        connection.recv()
+        append(connection, SOUND)
+        failed = until(connection, f"{TRANSCRIPTION}.failed")[-1]
+        assert failed.error.code == "internal_error"
+        assert until(connection, "error")[-1].error.code == "internal_error"
+
+
+def test_the_beta_is_understood_too(server: Server) -> None:
+    with connect(f"{server.url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription", proxy=None) as ws:
+        assert json.loads(ws.recv(timeout=60))["type"] == "session.created"
+        session = {"input_audio_format": "g711_ulaw", "turn_detection": None}
+        ws.send(json.dumps({"type": "transcription_session.update", "session": session}))
+        updated = json.loads(ws.recv(timeout=60))
+        assert updated["type"] == "transcription_session.updated"
+        assert updated["session"]["input_audio_format"] == "g711_ulaw"
+        for broken in ("{", b"\x00", '"text"'):
+            ws.send(broken)
+            assert json.loads(ws.recv(timeout=60))["type"] == "error"
+
+
+def test_there_is_nobody_to_talk_with(server: Server) -> None:
+    with connect(f"{server.url.replace('http', 'ws', 1)}/v1/realtime?model=gpt-realtime", proxy=None) as ws:
+        assert json.loads(ws.recv(timeout=60))["error"]["code"] == "unsupported_intent"
+        with pytest.raises(Exception, match="unsupported_intent"):
+            ws.recv(timeout=60)
+        assert ws.close_code == 4400
+
+
+def test_sockets_of_both_kinds_share_their_places(start_server: Callable[..., Server]) -> None:
+    server = start_server(max_sockets=1)
+    url = server.url.replace("http", "ws", 1)
+    with connect(f"{url}/v1/realtime?intent=transcription", proxy=None) as ws:
+        ws.recv(timeout=60)
+        for path in ("/v1/stream", "/v1/realtime?intent=transcription"):
+            with connect(url + path, proxy=None) as other:
+                assert json.loads(other.recv(timeout=60))["error"]["code"] == "too_many_sockets"
+
+
+def test_the_client_of_the_documentation(server: Server) -> None:
+    assert run_example(server, "realtime.connect", SOUND * 2) == ["he hoped"]
+
+
+def append(connection: RealtimeConnection, audio: bytes) -> None:
+    connection.input_audio_buffer.append(audio=base64.b64encode(audio).decode())
+
+
+def update(connection: RealtimeConnection, **input_: Any) -> Event:
+    session: Any = {"type": "transcription", "audio": {"input": input_}}
+    connection.session.update(session=session)
+    return until(connection, "session.updated")[-1]
+
+
+def until(connection: RealtimeConnection, kind: str, times: int = 1) -> list[Event]:
+    """Events up to the one of this kind."""
+    events: list[Event] = []
+    for event in connection:
+        events.append(event)
+        if event.type == kind:
+            times -= 1
+        if not times:
+            return events
+        assert kind == "error" or event.type != "error", event
+    raise AssertionError(f"the connection ended before {kind}")
