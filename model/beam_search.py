@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.cancellation import CancelToken
-from model.decoder import DecodedUnit, units_along
+from model.decoder import DecodedUnit, append_stretch, units_along
 from model.errors import OptionError
 from model.hot_lexicon import HotEntry, hot_trie
 from model.hot_words import MOST_TERMS, HotWords, spell
@@ -60,6 +60,7 @@ class BeamSearch:
 
     Attributes:
         config: the weights and widths that it searches with.
+        boundary: the unit between words.
 
     Raises:
         OptionError: no word can be spelled, the tokenizer has no word boundary, or KenLM cannot read the model.
@@ -85,7 +86,7 @@ class BeamSearch:
         except RuntimeError as error:
             raise OptionError(f"{language_model.path} is no language model that KenLM reads: {error}") from error
         self._tokenizer = tokenizer
-        self._boundary = boundary = tokenizer.encode(WORD_BOUNDARY)[0]
+        self.boundary = boundary = tokenizer.encode(WORD_BOUNDARY)[0]
         self._boundary_V = torch.full((tokenizer.vocabulary_size,), IMPOSSIBLE)
         self._boundary_V[boundary] = 0.0
         self._trie = Trie(tokenizer.vocabulary_size, boundary)
@@ -150,7 +151,7 @@ class BeamSearch:
             ahead = self._lm.score(self._lm.start(False), label)[1] + (added / weight if weight > 0 else 0.0)
             spelled = self._tokenizer.encode(WORD_BOUNDARY.join(words))
             entries[words] = HotEntry(spelled, end_unit, label, ahead)
-        trie = hot_trie(self._trie, [*entries.values()], n_units + len(ends), self._boundary)
+        trie = hot_trie(self._trie, [*entries.values()], n_units + len(ends), self.boundary)
         return _Hot(trie, tuple(ends), terms, hot_words.boost)
 
     def _use(self, config: BeamSearchConfig) -> None:
@@ -177,7 +178,7 @@ class BeamSearch:
         for first, end in plan_stretches(log_probs_SV[:, BLANK_ID]):
             stretch_SV = log_probs_SV[first:end]
             path_S, _, _ = next(self._search(stretch_SV))
-            units.extend(units_along(path_S, stretch_SV, first_frame=first))
+            append_stretch(units, units_along(path_S, stretch_SV, first_frame=first), self.boundary)
         return units
 
     def n_best(self, log_probs_SV: Float[Tensor, "S V"], n: int) -> list[NBest]:
@@ -220,11 +221,11 @@ class BeamSearch:
         # in which it costs nothing.
         with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float()
         with_end_SV[:-1, BLANK_ID] -= self.config.blank_penalty
-        ends_SX = with_end_SV[:, self._boundary, None] + torch.tensor(self._hot.added)
+        ends_SX = with_end_SV[:, self.boundary, None] + torch.tensor(self._hot.added)
         with_end_SV = torch.cat([with_end_SV, ends_SX], 1).contiguous()
         # One for every search: it holds the beam.
         decoder = LexiconDecoder(
-            self._options, self._hot.trie or self._trie, self._lm, self._boundary, BLANK_ID, self._unknown, [], False
+            self._options, self._hot.trie or self._trie, self._lm, self.boundary, BLANK_ID, self._unknown, [], False
         )
         with self._gate.entered(self._cancelled) as give_way:
             decoder.decode_begin()
@@ -241,9 +242,9 @@ class BeamSearch:
         boost = sum(self._hot.terms[word].boost if word in self._hot.terms else self._hot.boost for word in hot)
         path: list[int]
         # without the sentence's begin and end
-        *path, last = [self._boundary if token >= n_units else token for token in tokens[1:-1]]
-        if last != self._boundary:  # no beginning in the beam could be ended: its last word is none
-            whole = max((at for at, unit in enumerate(path) if unit == self._boundary), default=0)
+        *path, last = [self.boundary if token >= n_units else token for token in tokens[1:-1]]
+        if last != self.boundary:  # no beginning in the beam could be ended: its last word is none
+            whole = max((at for at, unit in enumerate(path) if unit == self.boundary), default=0)
             path[whole:] = [BLANK_ID] * (len(path) - whole)
         return path, [word for word in words if word >= 0], boost
 

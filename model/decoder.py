@@ -58,3 +58,15 @@ def units_along(
             units.append(DecodedUnit(path_S[begin], first, last, min(mean_logprob, 0.0)))
         begin = frame
     return units
+
+
+def append_stretch(units: list[DecodedUnit], stretch: Sequence[DecodedUnit], boundary: int) -> None:
+    """Add the units of the next stretch, each of which was searched as whole words, to those before.
+
+    Where neither side has a word boundary, one that costs nothing is put between: a search ends its last word without
+    asking for a frame of it, and two words would become one.
+    """
+    if units and stretch and boundary not in (units[-1].id, stretch[0].id):
+        at = units[-1].last_frame
+        units.append(DecodedUnit(boundary, at, at, 0.0))
+    units.extend(stretch)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from model.beam_search import BeamSearch
 from model.cancellation import CancelToken
-from model.decoder import DecodedUnit
+from model.decoder import DecodedUnit, append_stretch
 from model.errors import OptionError
 from model.hot_words import HotWords
 from model.hypothesis import Hypothesis, NBest
@@ -39,6 +39,11 @@ class Rescorer:
     def __init__(self, search: BeamSearch, neural_lm: NeuralLanguageModel, config: RescoringConfig) -> None:
         self._search, self._neural_lm, self._config = search, neural_lm, config
 
+    @property
+    def boundary(self) -> int:
+        """The unit between words."""
+        return self._search.boundary
+
     def stopped_by(self, cancelled: CancelToken | None) -> "Rescorer":
         """The same, which raises `WorkCancelledError` soon after `cancelled` was cancelled."""
         return Rescorer(self._search.stopped_by(cancelled), self._neural_lm, self._config)
@@ -49,7 +54,10 @@ class Rescorer:
 
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
         """The best path's units, in order of time, as `BeamSearch.decode` gives them."""
-        return [unit for stretch in self.n_best(log_probs_SV, 1) for unit in stretch.hypotheses[0].units]
+        units: list[DecodedUnit] = []
+        for stretch in self.n_best(log_probs_SV, 1):
+            append_stretch(units, stretch.hypotheses[0].units, self.boundary)
+        return units
 
     def n_best(self, log_probs_SV: Float[Tensor, "S V"], n: int) -> list[NBest]:
         """The n best word sequences of every stretch, as `BeamSearch.n_best` gives them, in the new order.

@@ -177,7 +177,8 @@ class Transcriber:
                 raise HotWordError(f"{self.name!r} is decoded greedily; only a language model's search has hot words")
             search = search.with_hot_words(hot_words)
         decode = search.decode if search else self.decode
-        transcription = Transcription(decode, self.bundle.tokenizer, self.frame_s, self.rejection)
+        boundary = search.boundary if search else None
+        transcription = Transcription(decode, self.bundle.tokenizer, self.frame_s, self.rejection, boundary)
         cutter, meter = self._cutter(), LoudnessMeter(self._rate_hz)
         check(cancelled)
         with self._opened(audio, max_duration_s) as blocks:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.alignment import build_segments
-from model.decoder import DecodedUnit
+from model.decoder import DecodedUnit, append_stretch
 from model.rejection import RejectionConfig
 from model.stages import stage
 from model.stretches import LONGEST_STRETCH_FRAMES, plan_stretches
@@ -29,6 +29,8 @@ class Transcription:
         tokenizer: gives the units' text.
         frame_s: seconds from one output frame to the next.
         rejection: when words are taken to be heard where nobody speaks, and dropped; None keeps all.
+        boundary: the unit between words, where `decode` ends each stretch with a whole word; None where one may go on
+            in the next one.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Transcription:
         tokenizer: Tokenizer,
         frame_s: float,
         rejection: RejectionConfig | None,
+        boundary: int | None = None,
     ) -> None:
         self._decode = decode
         self._tokenizer = tokenizer
         self._frame_s = frame_s
         self._rejection = rejection
+        self._boundary = boundary
         self._kept_frames = round((rejection or RejectionConfig()).evidence_s / frame_s)
         self._segments: list[Segment] = []
         self._units: list[DecodedUnit] = []  # of the segment that is not over yet
@@ -75,9 +79,13 @@ class Transcription:
         begin = self._first_frame + self._decoded
         with stage("search"):
             units = self._decode(stretch_SV)
-        for unit in units:
-            first_frame, last_frame = begin + unit.first_frame, begin + unit.last_frame
-            self._units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
+        shifted = [
+            replace(unit, first_frame=begin + unit.first_frame, last_frame=begin + unit.last_frame) for unit in units
+        ]
+        if self._boundary is None:
+            self._units.extend(shifted)
+        else:
+            append_stretch(self._units, shifted, self._boundary)
         self._decoded += n_frames
 
     def _settle(self) -> None:

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.beam_search import PIECE_FRAMES, BeamSearch
-from model.decoder import DecodedUnit, decode_greedy
+from model.decoder import DecodedUnit, append_stretch, decode_greedy
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.stretches import plan_stretches
 from model.tokenizer import CharacterTokenizer
+from model.transcription import Transcription
 from model.turns import Rank, Turn, taking
 from tests.arpa import arpa
 
@@ -120,7 +121,10 @@ def test_n_best_of_a_long_audio_are_those_of_its_stretches(bigrams: Path) -> Non
     stretches = search.n_best(log_probs_SV, 3)
     assert [(s.first_frame, s.end_frame) for s in stretches] == list(plan_stretches(log_probs_SV[:, 0]))
     assert len(stretches) > 1
-    assert [unit for s in stretches for unit in s.hypotheses[0].units] == search.decode(log_probs_SV)
+    joined: list[DecodedUnit] = []
+    for stretch in stretches:
+        append_stretch(joined, stretch.hypotheses[0].units, search.boundary)
+    assert joined == search.decode(log_probs_SV)
     for stretch in stretches:
         (alone,) = search.n_best(log_probs_SV[stretch.first_frame : stretch.end_frame], 3)
         assert [h.score for h in alone.hypotheses] == [h.score for h in stretch.hypotheses]
@@ -236,3 +240,18 @@ def test_lexicons_and_options_that_cannot_work_are_refused(bigrams: Path) -> Non
         BeamSearchConfig(lm_weight=1e-7)
     with pytest.raises(OptionError, match="the 0 best"):
         BeamSearch(TOKENIZER, model).n_best(spelled("a"), 0)
+
+
+def test_words_on_both_sides_of_a_cut_stay_two(bigrams: Path) -> None:
+    """Between them only blanks, in which the network is sure of no boundary."""
+    search = BeamSearch(TOKENIZER, language_model(bigrams, 0.5, 0.0)).with_config(BeamSearchConfig(beam_size=20))
+    log_probs_SV = spelled("_" * 400 + "b_b" + "_" * 400 + "ab" + "_" * 400)
+    assert len(list(plan_stretches(log_probs_SV[:, 0]))) == 2
+    units = search.decode(log_probs_SV)
+    assert TOKENIZER.decode([unit.id for unit in units]).split() == ["bb", "ab"]
+    frames = [frame for unit in units for frame in (unit.first_frame, unit.last_frame)]
+    assert frames == sorted(frames)
+    transcription = Transcription(search.decode, TOKENIZER, 0.04, None, search.boundary)
+    for first in range(0, 1205, 100):
+        transcription.feed(first, log_probs_SV[first : first + 100])
+    assert transcription.finish(48.2).text == "bb ab"
