@@ -1,5 +1,6 @@
 """Several models behind one server: picked by `model`, promoted and rolled back over HTTP and from the command line."""
 
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,14 @@ from service.promotions import Promotions
 from service.recogniser import ServedModel
 from service.settings import Settings
 from tests.model.conftest import make_bundle, tiny_bundle
-from tests.service.conftest import Server, request, serving, wait_until
+from tests.service.conftest import DECODERS, Server, request, serving, wait_until
 from tests.service.fakes import TEXT, FakeTranscriber, transcript_of, wav
 from tests.service.test_registry import write_bundle
 
 __all__ = ["make_bundle", "tiny_bundle"]  # fixtures of the model's tests, used here too
+
+
+CLIP = Path(__file__).resolve().parents[1] / "clips" / "train.flac"
 
 
 class Named(FakeTranscriber):
@@ -132,6 +136,31 @@ def test_swaps_under_load_fail_no_request(server: Server) -> None:
             asker.result()
     assert {name for count, name in answers if count == len(promoted)} == {"large"}
     assert {"fast", "large"} <= {name for _, name in answers}
+
+
+def test_a_dropped_model_takes_its_threads_along(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    """Those that compute its network hold its weights: what is unloaded has to be let go of by them too."""
+    for path in (tmp_path / "bundle", tmp_path / "models" / "other"):
+        save_bundle(tiny_bundle, path)
+    settings = Settings(bundle=tmp_path / "bundle", models_dir=tmp_path / "models", state_dir=tmp_path / "state")
+    served = ServedModel(settings, decoders=DECODERS)
+    try:
+        served.load()
+        assert served.failure is None
+        at_rest = computing()
+        with CLIP.open("rb") as clip:
+            served.transcribe(clip, lambda _: None, model=served.named("other"))
+        assert computing() > at_rest
+        served.registry.drop_idle(0)
+        wait_until(lambda: gc.collect() >= 0 and computing() == at_rest)
+    finally:
+        served.close()
+    wait_until(lambda: computing() == 0)
+
+
+def computing() -> int:
+    """Threads that compute networks."""
+    return sum(thread.name.startswith("network") for thread in threading.enumerate())
 
 
 # ---- the command line, with real bundles

@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Iterator
+from typing import Any
 
-import httpx
 import pytest
 import soundfile
 from starlette.testclient import TestClient
@@ -53,7 +53,7 @@ def test_speech_is_not_dropped_with_them(client: TestClient, synthetic_clips: li
         assert all(segment["no_speech_prob"] < 0.5 for segment in verbose["segments"])
 
 
-def answer(client: TestClient, audio: bytes, response_format: str) -> httpx.Response:
+def answer(client: TestClient, audio: bytes, response_format: str) -> Any:
     response = client.post(
         "/v1/audio/transcriptions",
         files={"file": ("sound", audio)},
