@@ -133,10 +133,12 @@ class Server:
 
     Attributes:
         address: host and port.
+        pid: of the process.
         start_s: seconds from the command to ready.
     """
 
     address: str
+    pid: int
     start_s: float
 
     def connect(self) -> http.client.HTTPConnection:
@@ -264,7 +266,7 @@ def serving(folder: Path, options: argparse.Namespace, *more: str) -> Iterator[S
             if process.poll() is not None:
                 sys.exit(log.read_text())
             time.sleep(0.01)
-        server = Server(found[1], 0.0)
+        server = Server(found[1], process.pid, 0.0)
         while not ready(server):
             time.sleep(0.01)
         server.start_s = time.perf_counter() - began
@@ -291,10 +293,13 @@ def transcribe(connection: http.client.HTTPConnection, audio: bytes) -> float:
     return float(json.loads(body)["usage"]["seconds"])
 
 
-def send(connection: http.client.HTTPConnection, audio: bytes) -> None:
+def send(connection: http.client.HTTPConnection, audio: bytes, **fields: str) -> None:
     """Send one file as a form."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\ndefault\r\n--{BOUNDARY}\r\n'
-    head += 'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    head = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in {"model": "default", **fields}.items()
+    )
+    head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head.encode() + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
     connection.request("POST", PATH, body, {"content-type": f"multipart/form-data; boundary={BOUNDARY}"})
 

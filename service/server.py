@@ -15,6 +15,7 @@ from features.errors import CepstraError
 from service.app import create_app
 from service.connections import BoundedWebSocket, bounded_http
 from service.logs import logging_config
+from service.memory import keep_flat
 from service.recogniser import ServedModel
 from service.settings import Settings
 
@@ -32,6 +33,7 @@ def serve(settings: Settings) -> int:
     """
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    keep_flat()
     try:
         app = create_app(settings)
     except CepstraError as error:
