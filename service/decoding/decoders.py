@@ -107,6 +107,7 @@ class Decoders:
             upload = _read_only(file)
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             stream = DecodedStream(ours, limits, budget, while_waiting)
+            jobs = None
             try:
                 jobs = self._jobs_socket()
                 socket.send_fds(jobs, [job], [upload, theirs.fileno()])
@@ -116,7 +117,8 @@ class Decoders:
                 stream.close()
                 logger.error("the decoding processes do not answer and are started anew: %r", error)
                 with self._lock:
-                    self._end()
+                    if self._jobs is jobs:  # otherwise somebody else has started them anew meanwhile
+                        self._end()
             except BaseException:
                 stream.close()
                 raise
