@@ -30,7 +30,7 @@ from model.runtime_names import RuntimeName
 from model.turns import Claim, current_turn
 
 # A row joins a batch only where it is at least this long beside the longest: below, the padding would cost more than
-# the row by itself. ONNX Runtime needs 1.5 ms for a second of a batch and 3.1 ms for each row of it (RESULTS.md).
+# the row by itself. ONNX Runtime takes 1.4 ms for a second of a batch and 2.9 ms for each row (docs/experiments.md).
 LEAST_LENGTH_SHARE = 0.7
 
 PATIENT_NICE = 10  # a tenth of the processor where others want it, all of it where nobody does
