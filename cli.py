@@ -8,10 +8,11 @@ import typer
 from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, HotWords
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from model.transcript import MOST_ALTERNATIVES
 from service.key_commands import keys_app
 from service.model_commands import models_app
 from service.state import STATE_DIR
-from training.commands import evaluate, train
+from training.commands import calibrate, evaluate, train
 from training.corpus_commands import data_app
 from training.neural_commands import lm_app
 from training.rejection_commands import tune_rejection
@@ -32,6 +33,7 @@ app.add_typer(models_app, name="models")
 app.command()(train)
 app.command()(evaluate)
 app.command()(tune_rejection)
+app.command()(calibrate)
 
 
 def _option(variable: str, help_: str, *, show_default: bool | str = True, min_: int | None = None) -> Any:
@@ -329,6 +331,12 @@ def transcribe(
     format_text: Annotated[
         bool, typer.Option("--format-text", help="Sentence case, and numbers, dates and money in digits.")
     ] = False,
+    alternatives: Annotated[
+        int,
+        typer.Option(
+            min=0, max=MOST_ALTERNATIVES, help="With verbose_json: what else may have been said, for each word."
+        ),
+    ] = 0,
 ) -> None:
     """Transcribe audio files, one after the other: transcripts to standard output, all else to standard error.
 
@@ -341,6 +349,9 @@ def transcribe(
     if len(files) > 1 and response_format in ("srt", "vtt"):
         _fail(f"--format {response_format} takes a single file; {len(files)} are given", status=2)
 
+    if alternatives and response_format != "verbose_json":
+        _fail(f"--alternatives goes with --format verbose_json; it is {response_format}", status=2)
+
     from features.errors import CepstraError
     from model.transcriber import Transcriber
     from service.files import transcribe_files
@@ -350,9 +361,10 @@ def transcribe(
         recogniser = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
     except CepstraError as error:
         _fail(str(error))
-    raise typer.Exit(
-        0 if transcribe_files(recogniser, files, response_format, hot_words, format_text=format_text) else 1
+    well = transcribe_files(
+        recogniser, files, response_format, hot_words, alternatives=alternatives, format_text=format_text
     )
+    raise typer.Exit(0 if well else 1)
 
 
 @app.command()

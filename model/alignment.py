@@ -4,7 +4,6 @@ A unit's time is that of the output frames in which CTC emits it. Those are peak
 last from its first unit's first frame to the end of its last unit's last frame.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +11,7 @@ from itertools import groupby
 from jaxtyping import Float
 from torch import Tensor
 
+from model.confidence import ConfidenceWeights, word_confidence
 from model.decoder import DecodedUnit
 from model.errors import OptionError
 from model.rejection import RejectionConfig, no_speech_probability, surroundings
@@ -46,6 +46,8 @@ def build_segments(
     config: SegmentConfig | None = None,
     rejection: RejectionConfig | None = None,
     first_frame: int = 0,
+    confidence: ConfidenceWeights | None = None,
+    alternatives: int = 0,
 ) -> tuple[Segment, ...]:
     """Group units to words, and words to segments.
 
@@ -58,6 +60,8 @@ def build_segments(
         config: where segments end.
         rejection: how `no_speech_prob` comes about; no segment is dropped here.
         first_frame: number of the first frame of `log_probs_SV`; the units' frames count from the same beginning.
+        confidence: how a word's confidence comes about.
+        alternatives: how many of what else a search would have written are given with each word, at most.
     """
     rejection = rejection or RejectionConfig()
     config = config or SegmentConfig()
@@ -75,7 +79,9 @@ def build_segments(
         begin, end = group[0].first_frame - first_frame, group[-1].end_frame - first_frame
         first, last = surroundings(len(log_probs_SV), begin, end, round(rejection.evidence_s / frame_s))
         no_speech_prob = no_speech_probability(log_probs_SV[first:last], frame_s, rejection)
-        segments.append(_segment(index, group, no_speech_prob, tokenizer, frame_s, duration_s))
+        segments.append(
+            _segment(index, group, no_speech_prob, tokenizer, frame_s, duration_s, confidence, alternatives)
+        )
     return tuple(segments)
 
 
@@ -112,6 +118,8 @@ def _segment(
     tokenizer: Tokenizer,
     frame_s: float,
     duration_s: float,
+    weights: ConfidenceWeights | None,
+    alternatives: int,
 ) -> Segment:
     def time_s(frame: int) -> float:
         return min(frame * frame_s, duration_s)
@@ -120,8 +128,10 @@ def _segment(
     tokens: list[Token] = []
     for word in group:
         text = tokenizer.decode([unit.id for unit in word.units])
-        confidence = math.exp(sum(unit.logprob for unit in word.units) / len(word.units))
-        words.append(Word(text, time_s(word.first_frame), time_s(word.end_frame), confidence))
+        confidence = word_confidence(word.units, weights)
+        evidence = word.units[0].evidence
+        others = evidence.alternatives[:alternatives] if evidence else ()
+        words.append(Word(text, time_s(word.first_frame), time_s(word.end_frame), confidence, others))
         boundary = [word.boundary] if word.boundary and tokens else []
         for unit in (*boundary, *word.units):
             tokens.append(Token(tokenizer.decode([unit.id]), unit.id, time_s(unit.first_frame), unit.logprob))

@@ -14,6 +14,7 @@ speech recognition with recurrent neural networks", ICML 2014; the search itself
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from flashlight.lib.text.decoder import (
@@ -39,6 +40,7 @@ from model.language_model import BeamSearchConfig, LanguageModel
 from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
 from model.turns import Gate
+from model.word_evidence import MOST_READINGS, Reading, attach, weigh
 
 UNKNOWN_WORD = "<unk>"
 IMPOSSIBLE = -1e4  # a log-probability that no beam survives
@@ -67,6 +69,7 @@ class BeamSearch:
     """
 
     config: BeamSearchConfig
+    boundary: int
 
     def __init__(self, tokenizer: Tokenizer, language_model: LanguageModel) -> None:
         if WORD_BOUNDARY not in tokenizer.characters:
@@ -80,6 +83,7 @@ class BeamSearch:
         unknown = [f"<hot {number}>" for number in range(MOST_TERMS)]
         for index, word in enumerate((*spellable, UNKNOWN_WORD, *unknown)):
             dictionary.add_entry(word, index)
+        self._lexicon = [word.lower() for word in spellable]
         self._labels = {word.lower(): index for index, word in reversed([*enumerate(spellable)])}
         try:
             self._lm = KenLM(str(language_model.path), dictionary)
@@ -145,7 +149,7 @@ class BeamSearch:
                     labels = [self._labels.get(word, self._unknown) for word in words]
                     extra = weight * (sum(self._word_log10probs(labels, nowhere)[:-1]) - unknown)
                     extra = round((extra + self.config.word_bonus * (len(words) - 1)) / TERM_STEP) * TERM_STEP
-                terms[label] = _Term(len(words), extra, boost)
+                terms[label] = _Term(len(words), extra, boost, words)
                 added += extra
             end_unit = ends.setdefault(added, n_units + len(ends))
             ahead = self._lm.score(self._lm.start(False), label)[1] + (added / weight if weight > 0 else 0.0)
@@ -172,13 +176,17 @@ class BeamSearch:
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
         """The best path's units, in order of time; they spell words of the lexicon with boundaries between.
 
-        `logprob` of a unit is the acoustic model's alone.
+        `logprob` of a unit is the acoustic model's alone; a word's first unit has the search's evidence for the word.
         """
         units: list[DecodedUnit] = []
         for first, end in plan_stretches(log_probs_SV[:, BLANK_ID]):
             stretch_SV = log_probs_SV[first:end]
-            path_S, _, _ = next(self._search(stretch_SV))
-            append_stretch(units, units_along(path_S, stretch_SV, first_frame=first), self.boundary)
+            results = self._results(stretch_SV)
+            path_S, word_ids, _ = self._path(results[0].tokens, results[0].words)
+            word_log10probs = self._spread(word_ids, self._word_log10probs(word_ids, self._lm.start(False)))
+            evidence = weigh(self._readings(results), word_log10probs)
+            found = attach(units_along(path_S, stretch_SV, first_frame=first), self.boundary, evidence)
+            append_stretch(units, found, self.boundary)
         return units
 
     def n_best(self, log_probs_SV: Float[Tensor, "S V"], n: int) -> list[NBest]:
@@ -217,6 +225,27 @@ class BeamSearch:
 
     def _search(self, log_probs_SV: Tensor) -> Iterator[tuple[list[int], list[int], float]]:
         """What the beam ends with, the best first: the unit of every frame, the lexicon's words in order, the boost."""
+        return (self._path(result.tokens, result.words) for result in self._results(log_probs_SV))
+
+    def _readings(self, results: Sequence[Any]) -> list[Reading]:
+        """The words that the beam ends with, no two the same; much cheaper than an N-best list of as many."""
+        found: dict[tuple[int, ...], Reading] = {}
+        for result in results:
+            in_frames = [(word, frame) for frame, word in enumerate(result.words) if word >= 0]
+            word_ids = tuple(word for word, _ in in_frames)
+            if word_ids in found:
+                continue
+            ends = [(text, frame) for word, frame in in_frames for text in self._texts(word)]
+            found[word_ids] = Reading(tuple(text for text, _ in ends), tuple(frame for _, frame in ends), result.score)
+            if len(found) == MOST_READINGS:
+                break
+        return list(found.values())
+
+    def _texts(self, word_id: int) -> tuple[str, ...]:
+        return self._hot.terms[word_id].words if word_id in self._hot.terms else (self._lexicon[word_id],)
+
+    def _results(self, log_probs_SV: Tensor) -> Sequence[Any]:
+        """What the beam ends with as flashlight has it, the best first."""
         # A word of the search ends with a boundary, also the last one, after which speech has none: a frame is added
         # in which it costs nothing.
         with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float()
@@ -233,8 +262,8 @@ class BeamSearch:
                 give_way()
                 decoder.decode_step(piece_SV.data_ptr(), len(piece_SV), with_end_SV.shape[1])
             decoder.decode_end()
-            results = decoder.get_all_final_hypothesis()
-        return (self._path(result.tokens, result.words) for result in results)
+            results: Sequence[Any] = decoder.get_all_final_hypothesis()
+        return results
 
     def _path(self, tokens: list[int], words: list[int]) -> tuple[list[int], list[int], float]:
         n_units = len(self._boundary_V)
@@ -275,6 +304,7 @@ class _Term:
     n_words: int
     extra: float  # so that its words count as they would one by one
     boost: float
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from features.errors import CepstraError
 from features.front_end import FrontEnd, FrontEndConfig
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
+from model.confidence import ConfidenceConfig
 from model.errors import BundleError, BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
 from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel, dump, parse
@@ -70,6 +71,7 @@ class Bundle:
         neural_lm: what puts the search's N-best list in order; None leaves it as it is.
         rescoring: how the neural model does that.
         rejection: how speech is told from other sounds in this model's log-probs; None where that is not known.
+        confidence: how sure its words are; None where that was not measured (`cepstra calibrate`).
     """
 
     name: str
@@ -83,6 +85,7 @@ class Bundle:
     neural_lm: NeuralLanguageModel | None = None
     rescoring: RescoringConfig = field(default_factory=RescoringConfig)
     rejection: RejectionConfig | None = None
+    confidence: ConfidenceConfig | None = None
 
     def __post_init__(self) -> None:
         if self.neural_lm is not None and self.language_model is None:
@@ -127,6 +130,7 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         "language_model": asdict(bundle.language_model.search) if bundle.language_model else None,
         "neural_lm": asdict(bundle.rescoring) if bundle.neural_lm else None,
         "rejection": asdict(bundle.rejection) if bundle.rejection else None,
+        "confidence": asdict(bundle.confidence) if bundle.confidence else None,
         "training": bundle.training,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
@@ -192,6 +196,7 @@ def _load(directory: Path) -> Bundle:
             neural_lm,
             rescoring,
             RejectionConfig(**config["rejection"]) if config.get("rejection") else None,
+            ConfidenceConfig.from_json(config["confidence"]) if config.get("confidence") else None,
         )
     except BundleError:
         raise

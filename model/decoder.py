@@ -6,13 +6,31 @@ Source: "best path decoding" in Graves et al., "Connectionist temporal classific
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.tokenizer import BLANK_ID
+from model.transcript import Alternative
+
+
+@dataclass(frozen=True, slots=True)
+class WordEvidence:
+    """What speaks for one word of the best hypothesis.
+
+    Attributes:
+        log10prob: of the word after those before it, by the n-gram model, at most 0.
+        next_log10prob: of what follows, a word or the sentence's end, after it.
+        share: of the hypotheses that have it, 0..1.
+        alternatives: what the others have there, the largest share first; all shares add up to 1 at most.
+    """
+
+    log10prob: float
+    next_log10prob: float
+    share: float
+    alternatives: tuple[Alternative, ...]
 
 
 @dataclass(frozen=True)
@@ -23,12 +41,15 @@ class DecodedUnit:
         id: unit index, 1..V-1.
         first_frame, last_frame: the frames in which the path passes it, both inclusive.
         logprob: mean natural-log posterior over those frames, at most 0.
+        evidence: of a word's first unit, what else a search knows of the word; None for other units, and where nothing
+            was searched.
     """
 
     id: int
     first_frame: int
     last_frame: int
     logprob: float
+    evidence: WordEvidence | None = field(default=None, compare=False)  # two are equal if their path is
 
 
 def decode_greedy(log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:

@@ -42,6 +42,10 @@ class OptionError(ModelError):
     """An option outside its range."""
 
 
+class AlternativesError(OptionError):
+    """Alternatives of each word that are too many, or that nothing can give."""
+
+
 class HotWordError(OptionError):
     """Hot words that are too many, too long or cannot be spelled, or a boost outside its range."""
 

@@ -25,6 +25,7 @@ from model.hot_words import HotWords
 from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel
+from model.word_evidence import Reading, attach, weigh
 
 
 class Rescorer:
@@ -55,9 +56,23 @@ class Rescorer:
     def decode(self, log_probs_SV: Float[Tensor, "S V"]) -> list[DecodedUnit]:
         """The best path's units, in order of time, as `BeamSearch.decode` gives them."""
         units: list[DecodedUnit] = []
-        for stretch in self.n_best(log_probs_SV, 1):
-            append_stretch(units, stretch.hypotheses[0].units, self.boundary)
+        for stretch in self.n_best(log_probs_SV, self._config.n_best):
+            append_stretch(units, self._weighed(stretch), self.boundary)
         return units
+
+    def _weighed(self, stretch: NBest) -> list[DecodedUnit]:
+        """The units of the first hypothesis, with what the others say of its words."""
+        best = stretch.hypotheses[0]
+        evidence = weigh([self._reading(hypothesis) for hypothesis in stretch.hypotheses], best.word_log10probs)
+        return attach(best.units, self.boundary, evidence)
+
+    def _reading(self, hypothesis: Hypothesis) -> Reading:
+        ends, reached = [], 0
+        for unit in hypothesis.units:
+            if unit.id == self.boundary and reached:
+                ends.append(reached)
+            reached = 0 if unit.id == self.boundary else unit.last_frame + 1
+        return Reading(hypothesis.words, tuple([*ends, reached][: len(hypothesis.words)]), hypothesis.score)
 
     def n_best(self, log_probs_SV: Float[Tensor, "S V"], n: int) -> list[NBest]:
         """The n best word sequences of every stretch, as `BeamSearch.n_best` gives them, in the new order.

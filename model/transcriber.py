@@ -30,7 +30,7 @@ from model.cancellation import CancelToken, check
 from model.checkpoint import Bundle, load_bundle
 from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
-from model.errors import HotWordError, OptionError
+from model.errors import AlternativesError, HotWordError, OptionError
 from model.hot_words import HotWords
 from model.hypothesis import NBest
 from model.rejection import RejectionConfig
@@ -39,7 +39,7 @@ from model.runtime_names import RuntimeChoice
 from model.stages import each, stage
 from model.streaming import StreamingConfig, StreamingSession
 from model.tokenizer import BLANK_ID
-from model.transcript import Transcript
+from model.transcript import MOST_ALTERNATIVES, Transcript
 from model.transcription import Transcription
 from model.windows import CutWindow, WindowCutter
 from model.word_timing import TimingConfig, place_words
@@ -70,6 +70,7 @@ class Transcriber:
 
     Attributes:
         bundle, chunking, runtime, detection, rejection, timing: as given.
+        confidence: how words' confidence comes about; None where the bundle does not know.
         decode: log-probs (S, V) → units of the best path, greedily or by beam search, rescored where the bundle can.
     """
 
@@ -95,6 +96,9 @@ class Transcriber:
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
         self.rejection = rejection or bundle.rejection
         self.timing = timing
+        self.confidence = None
+        if bundle.confidence is not None:
+            self.confidence = bundle.confidence.search if self._search else bundle.confidence.greedy
         self._samples_per_frame = bundle.front_end.config.hop_samples * bundle.acoustic_model.config.subsampling
 
     @classmethod
@@ -153,6 +157,7 @@ class Transcriber:
         progress: Callable[[float], None] | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
+        alternatives: int = 0,
     ) -> Transcript:
         """Audio → words.
 
@@ -164,13 +169,19 @@ class Transcriber:
             cancelled: ends the work soon after it was cancelled from another thread: it is asked between blocks of
                 decoding, layers of the network and pieces of the search, each some hundredths of a second.
             hot_words: what the search prefers, also where its lexicon lacks them.
+            alternatives: how many of what else the search would have written are given with each word, at most 20.
 
         Raises:
             features.errors.AudioError: the audio cannot be used; its subclasses say why.
             WorkCancelledError: `cancelled` was cancelled.
             HotWordError: hot words that cannot be spelled, or a bundle without a language model to search with.
+            AlternativesError: alternatives outside 0..20, or asked of greedy decoding, which knows of one text only.
             OSError: the path cannot be opened.
         """
+        if not 0 <= alternatives <= MOST_ALTERNATIVES:
+            raise AlternativesError(f"{alternatives} alternatives are asked for; 0 to {MOST_ALTERNATIVES} can be")
+        if alternatives and self._search is None:
+            raise AlternativesError(f"{self.name!r} is decoded greedily; only a language model's search has others")
         search = self._search.stopped_by(cancelled) if self._search else None
         if hot_words is not None and hot_words.terms:
             if search is None:
@@ -178,7 +189,15 @@ class Transcriber:
             search = search.with_hot_words(hot_words)
         decode = search.decode if search else self.decode
         boundary = search.boundary if search else None
-        transcription = Transcription(decode, self.bundle.tokenizer, self.frame_s, self.rejection, boundary)
+        transcription = Transcription(
+            decode,
+            self.bundle.tokenizer,
+            self.frame_s,
+            self.rejection,
+            boundary,
+            confidence=self.confidence,
+            alternatives=alternatives,
+        )
         cutter, meter = self._cutter(), LoudnessMeter(self._rate_hz)
         check(cancelled)
         with self._opened(audio, max_duration_s) as blocks:

@@ -5,6 +5,21 @@ Times are seconds from the start of the audio. Confidences are probabilities in 
 
 from dataclasses import dataclass
 
+MOST_ALTERNATIVES = 20  # that are kept of a word
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What else may have been said in the place of a word.
+
+    Attributes:
+        text: a word, or several with single spaces between; empty if the word may not have been said at all.
+        share: of the best hypotheses, weighted by their scores, that have it there, 0..1.
+    """
+
+    text: str
+    share: float
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -14,13 +29,16 @@ class Word:
         text: the word, lower case.
         start_s: when it begins, seconds.
         end_s: when it ends, seconds; never before `start_s`.
-        confidence: probability that the word is right, 0..1.
+        confidence: probability that the word is right, 0..1; as far as the bundle knows how sure its model may be
+            (`model.confidence`), otherwise the geometric mean of its letters' posteriors.
+        alternatives: what else the search would have written there, the likeliest first; empty unless asked for.
     """
 
     text: str
     start_s: float
     end_s: float
     confidence: float
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)  # there are 100 000 in a transcript of three hours
@@ -63,6 +81,11 @@ class Segment:
     tokens: tuple[Token, ...]
     avg_logprob: float
     no_speech_prob: float
+
+    @property
+    def confidence(self) -> float:
+        """The share of its words that can be expected to be right, 0..1."""
+        return sum(word.confidence for word in self.words) / max(1, len(self.words))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.alignment import build_segments
+from model.confidence import ConfidenceWeights
 from model.decoder import DecodedUnit, append_stretch
 from model.rejection import RejectionConfig
 from model.stages import stage
@@ -31,6 +32,8 @@ class Transcription:
         rejection: when words are taken to be heard where nobody speaks, and dropped; None keeps all.
         boundary: the unit between words, where `decode` ends each stretch with a whole word; None where one may go on
             in the next one.
+        confidence: how words' confidence comes about; None for their letters' posteriors.
+        alternatives: how many of what else the search would have written are given with each word, at most.
     """
 
     def __init__(
@@ -40,12 +43,16 @@ class Transcription:
         frame_s: float,
         rejection: RejectionConfig | None,
         boundary: int | None = None,
+        *,
+        confidence: ConfidenceWeights | None = None,
+        alternatives: int = 0,
     ) -> None:
         self._decode = decode
         self._tokenizer = tokenizer
         self._frame_s = frame_s
         self._rejection = rejection
         self._boundary = boundary
+        self._confidence, self._alternatives = confidence, alternatives
         self._kept_frames = round((rejection or RejectionConfig()).evidence_s / frame_s)
         self._segments: list[Segment] = []
         self._units: list[DecodedUnit] = []  # of the segment that is not over yet
@@ -120,6 +127,8 @@ class Transcription:
             duration_s=duration_s,
             rejection=self._rejection,
             first_frame=self._first_frame,
+            confidence=self._confidence,
+            alternatives=self._alternatives,
         )
 
     def _keep(self, segments: tuple[Segment, ...]) -> None:

@@ -159,7 +159,9 @@ def recognise_with(served: ServedModel, scheduler: Scheduler) -> Recognise:
 
             hot_words = options.hot_words
             with audio.open("rb") as file:
-                transcript = served.transcribe(file, report, running.cancelled, hot_words, model)
+                transcript = served.transcribe(
+                    file, report, running.cancelled, hot_words, model, alternatives=options.alternatives
+                )
             return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
 
         running = scheduler.submit(work, priority=Rank.BACKGROUND)

@@ -48,7 +48,7 @@ from features.errors import (
     NonFiniteAudioError,
     UnsupportedAudioError,
 )
-from model.errors import HotWordError
+from model.errors import AlternativesError, HotWordError
 
 logger = logging.getLogger("cepstra.service")
 
@@ -222,6 +222,7 @@ TABLE: dict[type[CepstraError], Row] = {
     AudioTooLongError: Row(413, INVALID_REQUEST, "audio_too_long", "file"),
     AudioTooLargeError: Row(413, INVALID_REQUEST, "audio_too_large", "file"),
     InvalidRequestError: Row(400, INVALID_REQUEST, "invalid_value"),
+    AlternativesError: Row(400, INVALID_REQUEST, "invalid_value", "alternatives"),
     HotWordError: Row(400, INVALID_REQUEST, "invalid_keywords", "keywords"),
     UnsupportedMediaTypeError: Row(415, INVALID_REQUEST, "unsupported_media_type"),
     UploadTooLargeError: Row(413, INVALID_REQUEST, "file_too_large", "file"),

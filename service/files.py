@@ -26,6 +26,7 @@ def transcribe_files(
     response_format: ResponseFormat,
     hot_words: HotWords | None = None,
     *,
+    alternatives: int = 0,
     format_text: bool = False,
 ) -> bool:
     """Transcribe one file after the other.
@@ -35,6 +36,7 @@ def transcribe_files(
         files: paths; `-` is standard input.
         response_format: how transcripts are written; `srt` and `vtt` are for a single file.
         hot_words: what is preferred.
+        alternatives: how many are given with each word, at most.
         format_text: write numbers in digits and sentences with a capital (`model.text_format`).
 
     Returns:
@@ -46,7 +48,9 @@ def transcribe_files(
         try:
             with _progress(f"[{number}/{len(files)}] {name}" if several else name) as report:
                 audio = sys.stdin.buffer.read() if name == STDIN else Path(name)
-                transcript = recogniser.transcribe(audio, progress=report, hot_words=hot_words)
+                transcript = recogniser.transcribe(
+                    audio, progress=report, hot_words=hot_words, alternatives=alternatives
+                )
             if format_text:
                 transcript = format_transcript(transcript, hot_words)
         except (CepstraError, OSError) as error:

@@ -119,16 +119,20 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "avg_logprob": _rounded(segment.avg_logprob, 6),
         "compression_ratio": _rounded(compression_ratio(segment.text), 6),
         "no_speech_prob": _rounded(segment.no_speech_prob, 6),
+        "confidence": _rounded(segment.confidence, 4),
     }
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {
+    answer: dict[str, Any] = {
         "word": word.text,
         "start": _rounded(word.start_s),
         "end": _rounded(word.end_s),
         "confidence": _rounded(word.confidence, 4),
     }
+    if word.alternatives:
+        answer["alternatives"] = [{"word": a.text, "share": _rounded(a.share, 4)} for a in word.alternatives]
+    return answer
 
 
 def _usage(transcript: Transcript) -> dict[str, Any]:

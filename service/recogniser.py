@@ -76,6 +76,7 @@ class Recogniser(Protocol):
         progress: Progress | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
+        alternatives: int = 0,
     ) -> Transcript:
         """Audio → transcript; raises the `features.errors.AudioError` family, and WorkCancelledError."""
 
@@ -197,8 +198,10 @@ class ServedModel:
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
         model: Model[Recogniser] | None = None,
+        *,
+        alternatives: int = 0,
     ) -> Transcript:
-        """Transcribe an open file with `model`, or the default; the same bytes and words cost no work for a while.
+        """Transcribe an open file with `model`, or the default; the same bytes and options cost no work for a while.
 
         Raises:
             features.errors.AudioError: the audio cannot be used.
@@ -207,14 +210,18 @@ class ServedModel:
             model.errors.BundleError: the model was not in memory, and cannot be loaded.
         """
         model = model or self.ready()
-        key = _digest(audio, hot_words, model)
+        key = _digest(audio, hot_words, alternatives, model.name, model.created_at)
         transcript = self._recent.get(key)
         if transcript is None:
             with model.in_use() as recogniser:
                 began_s = time.monotonic()
                 with observing(self.on_stage), self._decoded(audio, self._limits, cancelled) as samples:
                     transcript = recogniser.transcribe(
-                        samples, progress=progress, cancelled=cancelled, hot_words=hot_words
+                        samples,
+                        progress=progress,
+                        cancelled=cancelled,
+                        hot_words=hot_words,
+                        alternatives=alternatives,
                     )
             self.on_transcript(transcript.duration_s, time.monotonic() - began_s)
             self._recent.put(key, transcript)
@@ -327,13 +334,13 @@ class RecentTranscripts:
             audio_s -= transcript.duration_s
 
 
-def _digest(file: BinaryIO, hot_words: HotWords | None, model: Model[Recogniser]) -> bytes:
-    """The hash of all bytes of a file, of which a megabyte at a time is in memory, of the words and the model."""
+def _digest(file: BinaryIO, *options: object) -> bytes:
+    """The hash of all bytes of a file, of which a megabyte at a time is in memory, and of the rest."""
     digest = hashlib.sha256()
     file.seek(0)
     while block := file.read(1 << 20):
         digest.update(block)
-    digest.update(repr((hot_words, model.name, model.created_at)).encode(errors="backslashreplace"))
+    digest.update(repr(options).encode(errors="backslashreplace"))
     return digest.digest()
 
 

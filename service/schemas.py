@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, LONGEST_TERM, MOST_TERMS, HotWords
+from model.transcript import MOST_ALTERNATIVES
 from service.errors import InvalidRequestError
 from service.formats import Granularity, ResponseFormat
 from service.recogniser import LANGUAGE
@@ -65,6 +66,13 @@ class TranscriptionOptions(BaseModel):
     timestamp_granularities: list[Granularity] = Field(
         default=[],
         description="For `verbose_json` only: `segment`, `word`, or both, which is the default.",
+    )
+    alternatives: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_ALTERNATIVES,
+        description="For `verbose_json` with words only: how many of what else may have been said are given with each "
+        "word, at most.",
     )
     include: list[Literal["logprobs"]] = Field(
         default=[], description="`logprobs` adds the log-probability of each unit to `json` answers and streams."
@@ -185,6 +193,12 @@ def _check_together(options: TranscriptionOptions) -> None:
             "'timestamp_granularities' needs 'response_format' to be 'verbose_json'; "
             f"it is '{options.response_format}'.",
             param="timestamp_granularities",
+        )
+    if options.alternatives and (options.response_format != "verbose_json" or "word" not in options.granularities):
+        raise InvalidRequestError(
+            "'alternatives' needs 'response_format' to be 'verbose_json' and 'timestamp_granularities' to have 'word', "
+            "because they stand with the words.",
+            param="alternatives",
         )
     if options.include and options.response_format != "json":
         raise InvalidRequestError(

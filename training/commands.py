@@ -353,6 +353,34 @@ def evaluate(
             typer.echo(str(write_report(result, subject, report, worst=worst, history=passes)))
 
 
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle; what is found is written into it.")],
+    manifest: Annotated[Path, typer.Option(help="The dev corpus.")],
+    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `data prepare`.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Take every N-th utterance.")] = 1,
+) -> None:
+    """Find out on speech of known text how sure the bundle's words are, so that confidences are probabilities."""
+    with clear_errors():
+        from dataclasses import replace
+
+        from model.checkpoint import load_bundle, save_bundle
+        from training.calibration import calibrate as run
+        from training.corpora import read_corpus
+
+        loaded = load_bundle(bundle)
+        utterances = read_corpus(manifest, where=_conditions(where))[::every]
+        with progress_bar("recognising") as advance:
+            found = run(loaded, utterances, progress=advance)
+        save_bundle(replace(loaded, confidence=found.config), bundle)
+        for way, how in (("beam search", found.search), ("greedy", found.greedy)):
+            if how is not None:
+                typer.echo(
+                    f"{way}: {how.words} words, {how.right:.1%} right; expected calibration error on speakers not "
+                    f"fitted on: words {how.word_error:.1%} (uncalibrated {how.before:.1%}), "
+                    f"segments {how.segment_error:.1%}; area under the ROC curve {how.ranking:.3f}"
+                )
+
+
 @contextmanager
 def progress_bar(what: str) -> "Iterator[Callable[[int, int], None]]":
     """A bar on stderr, where that is a terminal; yields a function of units done and units in all."""

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from markupsafe import Markup
 
 from training.breakdown import DURATION_EDGES_S, by_durations, certainty
+from training.calibration import expected_calibration_error
 from training.charts import Axis, Chart
 from training.confusions import align_words
 from training.evaluate import UtteranceResult
@@ -71,12 +73,15 @@ def duration_figure(results: Sequence[UtteranceResult]) -> Figure:
 def confidence_figure(results: Sequence[UtteranceResult]) -> Figure | None:
     """The share of right words against their confidence; None where no word was recognised."""
     right, seen = [0] * CONFIDENCE_BINS, [0] * CONFIDENCE_BINS
+    confidences, hits = [], []
     for result in results:
         heard = [pair for pair in align_words(result.reference, result.hypothesis) if pair.hypothesis]
         for pair, confidence in zip(heard, result.confidences, strict=True):
             place = min(CONFIDENCE_BINS - 1, int(confidence * CONFIDENCE_BINS))
             right[place] += pair.kind == "hit"
             seen[place] += 1
+            confidences.append(confidence)
+            hits.append(pair.kind == "hit")
     if not sum(seen):
         return None
     bars = [(place / CONFIDENCE_BINS, right[place] / n, n) for place, n in enumerate(seen) if n]
@@ -84,6 +89,7 @@ def confidence_figure(results: Sequence[UtteranceResult]) -> Figure | None:
     quarters = (0.0, 0.25, 0.5, 0.75, 1.0)
     x = Axis("confidence of a word", 0.0, 1.0, quarters, _whole_percent)
     y = Axis("words that are right", 0.0, 1.0, quarters, _whole_percent)
+    error = expected_calibration_error(np.array(confidences), np.array(hits, dtype=float))
     chart = Chart("confidence", "Right words against confidence", f"By confidence, {said}.", x, y)
     gap = 0.008
     for low, share, _ in bars:
@@ -95,7 +101,8 @@ def confidence_figure(results: Sequence[UtteranceResult]) -> Figure | None:
         "Can confidence be believed?",
         chart.svg(),
         "A bar is the share of recognised words that are right, the number above it how many words have that "
-        "confidence. Bars up to the dashed line mean that confidence says the truth.",
+        "confidence. Bars up to the dashed line mean that confidence says the truth. They are off by "
+        f"{percent(error)} in the mean (expected calibration error).",
     )
 
 

@@ -74,7 +74,9 @@ async def create_transcription(request: Request) -> Response:
         raise
 
     def work(running: Job[Transcript]) -> Transcript:
-        transcript = served.transcribe(upload.file, running.report, running.cancelled, hot_words, model)
+        transcript = served.transcribe(
+            upload.file, running.report, running.cancelled, hot_words, model, alternatives=options.alternatives
+        )
         if settings.log_transcripts:
             logger.info("%s heard %r", request.state.request_id, transcript.text)
         return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript

@@ -18,6 +18,7 @@ from features.front_end import FrontEnd, FrontEndConfig
 from model import checkpoint
 from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
+from model.confidence import ConfidenceConfig, ConfidenceWeights
 from model.errors import BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
 from model.tokenizer import CharacterTokenizer
 from tests.model.conftest import BundleMaker
@@ -324,3 +325,17 @@ def assert_same_settings(actual: Bundle, expected: Bundle) -> None:
         expected.training,
         expected.created_at,
     )
+
+
+@pytest.mark.parametrize("search", [ConfidenceWeights(0.5, 1.25, agreement=2.0), None], ids=["search", "greedy only"])
+def test_how_sure_words_are_comes_back(tiny_bundle: Bundle, tmp_path: Path, search: ConfidenceWeights | None) -> None:
+    config = ConfidenceConfig(search, ConfidenceWeights(-0.1, 0.75))
+    save_bundle(replace(tiny_bundle, confidence=config), tmp_path / "bundle")
+    assert load_bundle(tmp_path / "bundle").confidence == config
+
+
+def test_a_bundle_that_does_not_know_how_sure_words_are_loads(saved: Path) -> None:
+    values = json.loads((saved / "config.json").read_text())
+    del values["confidence"]
+    (saved / "config.json").write_text(json.dumps(values))
+    assert load_bundle(saved).confidence is None

@@ -40,6 +40,7 @@ class FakeTranscriber:
         self.running = 0
         self.error: Exception | None = None
         self.hot_words: HotWords | None = None
+        self.alternatives = 0
         self._go = threading.Event()
         self._go.set()
         self._lock = threading.Lock()
@@ -57,7 +58,9 @@ class FakeTranscriber:
         progress: Callable[[float], None] | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
+        alternatives: int = 0,
     ) -> Transcript:
+        self.alternatives = alternatives
         self.hot_words = hot_words
         if isinstance(audio, bytes | str | os.PathLike):
             waveform = decode_audio(audio)

@@ -1,8 +1,9 @@
 import json
+from statistics import mean
 
 import pytest
 
-from model.transcript import Transcript
+from model.transcript import Alternative, Segment, Transcript, Word
 from service.formats import RESPONSE_FORMATS, compression_ratio, render, to_json, to_verbose_json
 from tests.service.fakes import SENTENCES, TEXT, transcript_of
 
@@ -61,6 +62,7 @@ def test_verbose_json_segments() -> None:
         "avg_logprob": -0.125,
         "compression_ratio": pytest.approx(39 / 47, abs=0.05),
         "no_speech_prob": 0.25,
+        "confidence": pytest.approx(mean(word.confidence for word in SPOKEN.segments[0].words), abs=1e-4),
     }
     assert [segment["text"] for segment in answer["segments"]] == list(SENTENCES)
 
@@ -87,3 +89,13 @@ def test_json_bodies_are_one_line(response_format: str) -> None:
     if "json" in response_format:
         assert "\n" not in body
         assert json.loads(body)["text"] == TEXT
+
+
+def test_a_word_has_its_alternatives_where_they_were_asked_for() -> None:
+    others = (Alternative("hop", 0.25), Alternative("", 0.1))
+    words = (Word("hoped", 0.5, 0.75, 0.75, others), Word("there", 0.75, 1.0, 0.5))
+    segment = Segment(0, 0.5, 1.0, "hoped there", words, (), -0.1, 0.0)
+    answer = to_verbose_json(Transcript("hoped there", (segment,), 1.0))
+    assert answer["words"][0]["alternatives"] == [{"word": "hop", "share": 0.25}, {"word": "", "share": 0.1}]
+    assert "alternatives" not in answer["words"][1]
+    assert answer["segments"][0]["confidence"] == 0.625

@@ -171,6 +171,15 @@ def test_what_is_ignored_is_accepted(client: Caller) -> None:
     assert client.transcribe(file=CLIP, model="whisper-1", chunking_strategy="auto").text == TEXT
 
 
+def test_alternatives_reach_the_model(client: Caller, server: Server) -> None:
+    asked = {"alternatives": "3"}
+    client.transcribe(file=CLIP, model="whisper-1", response_format="verbose_json", extra_body=asked)
+    assert server.fake.alternatives == 3
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.transcribe(file=CLIP, model="whisper-1", extra_body=asked)
+    assert caught.value.param == "alternatives"
+
+
 def test_keywords_reach_the_model(client: Caller, server: Server) -> None:
     client.transcribe(file=CLIP, model="whisper-1", keywords=["Mutton", "Birket Foster"])
     assert server.fake.hot_words == HotWords(("Mutton", "Birket Foster"))

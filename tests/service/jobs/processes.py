@@ -54,6 +54,7 @@ class FakeEar:
         progress: Progress | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
+        alternatives: int = 0,
     ) -> Transcript:
         if isinstance(audio, bytes | str | PathLike):
             waveform = decode_audio(audio)
