@@ -100,7 +100,9 @@ class _Aligner:
     def __init__(self) -> None:
         from pocketsphinx import Decoder
 
-        self._decoder: Any = Decoder(samprate=16000, lm=None, loglevel="FATAL", beam=1e-100, pbeam=1e-100, wbeam=1e-80)
+        # Times of the best path itself: those of the word lattice (bestpath) have other ends. Beams that lose nothing.
+        beams = {"beam": 1e-100, "pbeam": 1e-100, "wbeam": 1e-80, "bestpath": False}
+        self._decoder: Any = Decoder(samprate=16000, lm=None, loglevel="FATAL", **beams)
 
     def align(self, utterance: Utterance, waveform: Waveform) -> Times | None:
         """Words with begin and end in seconds; None where a word is unknown to it, or it finds no alignment."""
