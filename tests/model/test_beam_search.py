@@ -213,11 +213,32 @@ def test_stretches_cover_every_frame_once_within_the_bound(blanks: list[float], 
     assert all(0 < end - first <= longest for first, end in stretches)
 
 
-def test_stretches_are_cut_in_the_longest_pause() -> None:
+def test_stretches_are_cut_in_every_pause() -> None:
+    blank_S = torch.full((100,), -5.0)
+    for pause in (slice(0, 10), slice(20, 26), slice(41, 48), slice(60, 65), slice(90, 100)):
+        blank_S[pause] = 0.0
+    assert list(plan_stretches(blank_S)) == [(0, 23), (23, 44), (44, 100)]
+
+
+def test_without_a_pause_stretches_are_cut_where_the_blank_is_surest() -> None:
     blank_S = torch.full((100,), -5.0)
     blank_S[35:37] = 0.0
-    blank_S[41:48] = 0.0
-    assert next(plan_stretches(blank_S, 60)) == (0, 44)
+    blank_S[41:46] = 0.0
+    assert next(plan_stretches(blank_S, 60)) == (0, 43)
+    blank_S[30:] = -5.0
+    blank_S[50] = -4.0
+    assert next(plan_stretches(blank_S, 60)) == (0, 50)
+
+
+@given(st.lists(st.sampled_from([0.0, -5.0]), min_size=60, max_size=300), st.integers(20, 60))
+def test_a_stretch_does_not_depend_on_what_comes_later(blanks: list[float], longest: int) -> None:
+    blank_S = torch.tensor(blanks)
+    at, piecewise = 0, []
+    while len(blanks) - at > longest:
+        _, end = next(plan_stretches(blank_S[at : at + longest + 1], longest))
+        piecewise.append((at, at + end))
+        at += end
+    assert list(plan_stretches(blank_S, longest))[: len(piecewise)] == piecewise
 
 
 def test_a_long_text_is_found_across_stretches(bigrams: Path) -> None:
