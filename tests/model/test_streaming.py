@@ -95,8 +95,8 @@ def test_with_a_language_model_it_is_about_as_good_as_the_whole(
         found = [word for final in finals(events) for word in final.segment.words]
         same = SequenceMatcher(None, [word.text for word in found], [word.text for word in expected.words], False)
         for block in same.get_matching_blocks():
-            for live, whole in zip(found[block.a :][: block.size], expected.words[block.b :], strict=False):
-                assert live.start_s == pytest.approx(whole.start_s, abs=0.12)
+            for streamed, whole in zip(found[block.a :][: block.size], expected.words[block.b :], strict=False):
+                assert streamed.start_s == pytest.approx(whole.start_s, abs=0.12)
         assert all(0 < word.confidence <= 1 for word in found)
         references.append(clip.transcript.lower())
         offline_texts.append(expected.text)
