@@ -22,7 +22,7 @@ from features.audio import decode_audio
 from model.beam_search import BeamSearch
 from model.hot_words import LARGEST_BOOST, MOST_TERMS, HotWords
 from model.shipped import SHIPPED_BUNDLE
-from model.tokenizer import CharacterTokenizer
+from model.tokenizer import Tokenizer
 from model.transcriber import Transcriber
 
 Heard = tuple[str, str, Tensor]  # chapter, what is said, log-probs
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def row_of(
-    tokenizer: CharacterTokenizer,
+    tokenizer: Tokenizer,
     search: BeamSearch,
     heard: list[Heard],
     terms: dict[str, tuple[str, ...]],

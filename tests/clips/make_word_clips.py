@@ -1,4 +1,4 @@
-"""Make `words/` again: `python tests/clips/make_word_clips.py` (README.md says what it needs).
+"""Make `words/` again: `python -m tests.clips.make_word_clips` (README.md says what it needs).
 
 Each word is synthesised by itself, cut where its sound begins and ends, and joined to the next with a gap of known
 length, so that the times of every word are known to the sample.
@@ -9,7 +9,8 @@ from itertools import cycle
 
 import numpy as np
 import soundfile
-from make_clips import ESPEAK, FLITE, HERE, SAMPLE_RATE_HZ, Sentence, spoken
+
+from tests.clips.make_clips import ESPEAK, FLITE, HERE, SAMPLE_RATE_HZ, Sentence, spoken
 
 FOLDER = HERE / "words"
 SENTENCES = (

@@ -143,10 +143,13 @@ class SlowToLoad(FakeTranscriber):
         progress: Callable[[float], None] | None = None,
         cancelled: CancelToken | None = None,
         hot_words: HotWords | None = None,
+        alternatives: int = 0,
     ) -> Transcript:
         while not self._go.wait(0.02):
             pass
-        return super().transcribe(audio, progress=progress, cancelled=cancelled, hot_words=hot_words)
+        return super().transcribe(
+            audio, progress=progress, cancelled=cancelled, hot_words=hot_words, alternatives=alternatives
+        )
 
 
 def test_before_the_model_is_ready() -> None:
