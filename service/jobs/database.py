@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make_url, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from service.errors import JobsUnavailableError
 from service.jobs.migrations import migrate
@@ -42,6 +44,9 @@ class Database:
     def __init__(self, folder: Path, url: str | None = None) -> None:
         self._file = None if url else folder / FILE_NAME
         self._engine = _postgresql(url) if url else _sqlite(folder / FILE_NAME)
+        self._closings = 0
+        event.listen(self._engine, "checkout", self._note_checkout)
+        event.listen(self._engine, "checkin", self._close_if_late)
         self._lock = threading.Lock()
         self._opened = False
         self._away = False
@@ -78,8 +83,16 @@ class Database:
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
     def close(self) -> None:
-        """Close all connections; the next transaction opens new ones."""
+        """Close all connections, those in use as soon as they are not; the next transaction opens new ones."""
+        self._closings += 1
         self._engine.dispose()
+
+    def _note_checkout(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+        record.info["closings"] = self._closings
+
+    def _close_if_late(self, connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        if connection is not None and record.info.get("closings") != self._closings:
+            connection.close()  # its pool is gone: nobody else would
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:

@@ -125,7 +125,7 @@ def test_from_subwords_to_words_with_times(recipe: Recipe, tmp_path: Path) -> No
     (tmp_path / "words.arpa").write_text(word_list_arpa("CAB", "A", "B"))
     model = LanguageModel(tmp_path / "words.arpa", ("CAB", "A", "B"), BeamSearchConfig(lm_weight=0.1, word_bonus=0.0))
     for led in (bundle, replace(bundle, language_model=model)):
-        transcriber = Transcriber(led, runtime=Perfect(log_probs_SV), detection=None)
+        transcriber = Transcriber(led, runtime=Perfect(log_probs_SV), detection=None, timing=None)
         (segment,) = transcriber.transcribe(Waveform(sing("cab a"), 16_000)).segments
         assert [word.text for word in segment.words] == ["cab", "a"]
         assert [token.id for token in segment.tokens] == spelled
