@@ -80,8 +80,9 @@ class OptimizerConfig:
     Attributes:
         epochs: passes over the data.
         peak_lr: highest learning rate of AdamW.
+        muon_lr: highest learning rate of Muon, which then moves the LSTMs' matrices; 0 leaves them to AdamW.
         warmup_share: share of the run in which the rate rises linearly from 0; a cosine then takes it to 0.
-        weight_decay: of AdamW.
+        weight_decay: of matrices, by either.
         clip_norm: gradients are scaled down to this norm.
         ema_decay: of the exponential moving average of the weights, which is what is saved and evaluated; 0 for none.
         precision: `bf16-mixed` or `32-true`; log-softmax and CTC are float32 always.
@@ -89,6 +90,7 @@ class OptimizerConfig:
 
     epochs: int = 40
     peak_lr: float = 1.5e-3
+    muon_lr: float = 0.0
     warmup_share: float = 0.05
     weight_decay: float = 0.05
     clip_norm: float = 1.0
@@ -96,10 +98,10 @@ class OptimizerConfig:
     precision: str = "bf16-mixed"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.peak_lr <= 0 or self.clip_norm <= 0:
+        if self.epochs < 1 or self.peak_lr <= 0 or self.clip_norm <= 0 or self.muon_lr < 0:
             raise RecipeError(
-                f"optimizer.epochs is {self.epochs}, peak_lr {self.peak_lr}, clip_norm {self.clip_norm}; "
-                "at least 1 pass and positive rates are needed"
+                f"optimizer.epochs is {self.epochs}, peak_lr {self.peak_lr}, muon_lr {self.muon_lr}, clip_norm "
+                f"{self.clip_norm}; at least 1 pass and positive rates are needed, of which muon_lr may be 0"
             )
         if not 0 <= self.warmup_share < 1 or not 0 <= self.ema_decay < 1:
             raise RecipeError(

@@ -57,7 +57,7 @@ class RunState:
         auxiliary: what else it moves, and what is left behind when the run ends; often without weights.
         averaged: the acoustic model's exponential moving average, which is what is evaluated and shipped.
         cmvn: normalisation, fixed after the start.
-        optimizer: with its moments.
+        optimizers: with their moments.
         position: where the run stands.
     """
 
@@ -65,7 +65,7 @@ class RunState:
     auxiliary: nn.Module
     averaged: AcousticModel
     cmvn: GlobalCMVN
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     position: Position
 
     def save(self, out: Path, recipe: Recipe, fabric: Fabric) -> None:
@@ -86,7 +86,7 @@ class RunState:
             "auxiliary": self.auxiliary.state_dict(),
             "averaged": self.averaged.state_dict(),
             "cmvn": self.cmvn.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "random": random,
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -116,7 +116,9 @@ class RunState:
         self.auxiliary.load_state_dict(state.get("auxiliary", {}))
         self.averaged.load_state_dict(state["averaged"])
         self.cmvn.load_state_dict(state["cmvn"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        stored = state["optimizers"] if "optimizers" in state else [state["optimizer"]]  # one, before there was Muon
+        for optimizer, moments in zip(self.optimizers, stored, strict=True):
+            optimizer.load_state_dict(moments)
         if len(state["random"]) == fabric.world_size:
             torch.set_rng_state(state["random"][fabric.global_rank].cpu().clone())
         if state["random_cuda"] and torch.cuda.is_available():

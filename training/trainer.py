@@ -35,6 +35,7 @@ from training.errors import DivergedError, RecipeError
 from training.evaluate import evaluate
 from training.metrics import word_errors
 from training.objectives import Losses, Objective, TrainedNetwork
+from training.optimizer import build_optimizers, set_rates
 from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe
@@ -112,14 +113,13 @@ def train(
     averaged.load_state_dict(acoustic_model.state_dict())
     averaged.eval()
     trained = TrainedNetwork(acoustic_model, recipe.objective)
-    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-        _parameter_groups(trained, recipe.optimizer.weight_decay), lr=0.0, betas=(0.9, 0.98)
-    )
-    network, optimizer = fabric.setup(trained, optimizer)
+    network = fabric.setup_module(trained)
+    optimizers = build_optimizers(trained, recipe.optimizer)
+    stepping = [cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer)) for optimizer in optimizers]
     for module in (front_end, cmvn, averaged):
         fabric.to_device(module)
     objective = Objective(recipe.objective, recipe.augment, front_end, cmvn, phones)
-    state = RunState(acoustic_model, trained.auxiliary, averaged, cmvn, optimizer, Position())
+    state = RunState(acoustic_model, trained.auxiliary, averaged, cmvn, optimizers, Position())
     torch.manual_seed(recipe.seed + fabric.global_rank)  # every process drops out other units
     if resuming:
         state.load(out, recipe, fabric)
@@ -175,8 +175,7 @@ def train(
             _count_unreadable(batch, position, len(utterances))
             units = sum(len(targets[index]) for index, _ in planned.items)
             share = (position.epoch + position.batch / len(plans)) / recipe.optimizer.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(share, recipe)
+            set_rates(optimizers, recipe.optimizer, schedule(share, recipe.optimizer.warmup_share))
             losses = objective.losses(network, batch, position.epoch)
             due = fabric.is_global_zero and time.monotonic() - last_saved >= recipe.checkpoint_minutes * 60
             total, nats, saving = _agree(fabric, losses, due)
@@ -187,10 +186,12 @@ def train(
                     f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
                     f"{out / CHECKPOINT_FILE} is from before it: lower optimizer.peak_lr"
                 )
-            optimizer.zero_grad()
+            for optimizer in stepping:
+                optimizer.zero_grad()
             fabric.backward(losses.total * (fabric.world_size / units))  # gradients are averaged over the processes
-            norm = fabric.clip_gradients(network, optimizer, max_norm=recipe.optimizer.clip_norm)
-            optimizer.step()
+            norm = fabric.clip_gradients(network, stepping[0], max_norm=recipe.optimizer.clip_norm)
+            for optimizer in stepping:
+                optimizer.step()
             _average(averaged, acoustic_model, recipe.optimizer.ema_decay, position.step)
             position.epoch_loss += nats * units
             position.epoch_units += units
@@ -201,7 +202,7 @@ def train(
                 if warning := position.watch.text(hypotheses):
                     report.say(warning)
                 metrics = {"loss": nats, "objective": total / units, "wer": wer, "gradient_norm": float(norm or 0.0)}
-                metrics["learning_rate"] = learning_rate(share, recipe)
+                metrics["learning_rate"] = optimizers[0].param_groups[0]["lr"]
                 fabric.log_dict({f"train/{key}": value for key, value in metrics.items()}, step=position.step)
             report.step(nats, sum(utterances[index].duration_s / speed for index, speed in planned.items))
             position.batch += 1
@@ -240,12 +241,11 @@ def train(
     return out / BUNDLE_DIR
 
 
-def learning_rate(share: float, recipe: Recipe) -> float:
-    """Linear warm-up, then a cosine to 0, by the share of the run that is done, 0..1."""
-    peak, warmup = recipe.optimizer.peak_lr, recipe.optimizer.warmup_share
-    if share < warmup:
-        return peak * (share + 1e-3) / (warmup + 1e-3)
-    return peak * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+def schedule(share: float, warmup_share: float) -> float:
+    """The learning rate's share of its highest: a linear warm-up, then a cosine to 0, by the share of the run, 0..1."""
+    if share < warmup_share:
+        return (share + 1e-3) / (warmup_share + 1e-3)
+    return 0.5 * (1 + math.cos(math.pi * (share - warmup_share) / (1 - warmup_share)))
 
 
 def _agree(fabric: Fabric, losses: Losses, due: bool) -> tuple[float, float, bool]:
@@ -285,15 +285,6 @@ def _features(
         seen += len(batch.ids)
         if seen >= CMVN_UTTERANCES:
             return
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices, but neither biases nor normalisation."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
 
 
 @torch.no_grad()

@@ -261,7 +261,7 @@ def everything(recipe: Recipe, dictionary: Path) -> Recipe:
     return replace(
         recipe,
         objective=replace(EVERYTHING, phone_dictionary=str(dictionary)),
-        optimizer=replace(recipe.optimizer, epochs=2),
+        optimizer=replace(recipe.optimizer, epochs=2, muon_lr=2e-3),
         data=replace(recipe.data, dev=""),
     )
 
