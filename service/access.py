@@ -5,6 +5,7 @@ forgetting.
 """
 
 import math
+from functools import partial
 from typing import get_args
 
 from starlette.datastructures import Headers
@@ -39,7 +40,10 @@ SUBPROTOCOL = "openai-insecure-api-key."
 
 
 class Access:
-    """ASGI middleware: refuses, or leaves the key in the scope's state as `key` (None where none was needed)."""
+    """ASGI middleware: refuses, or leaves the key in the scope's state as `key` (None where none was needed).
+
+    What lasts, a WebSocket, asks again: `readmit` in the state raises once the key would not be let in any more.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: KeyRing) -> None:
         self.app = app
@@ -58,13 +62,19 @@ class Access:
         except ServiceError as error:
             await refuse(error, scope, receive, send)
             return
-        scope.setdefault("state", {})["key"] = key
+        scope.setdefault("state", {}).update(key=key, readmit=partial(self._key_for, scope))
         await self.app(scope, receive, send)
 
     def _admitted(self, scope: Scope) -> Key | None:
-        required = self._keys.required
-        self._origins.check(scope, anonymous=not required)
-        if not required or scope["path"] in PUBLIC:
+        self._origins.check(scope, anonymous=not self._keys.required)
+        key = self._key_for(scope)
+        if key is not None:
+            self._count(key)
+        return key
+
+    def _key_for(self, scope: Scope) -> Key | None:
+        """The key that came along, which may do what is asked; None where none is needed."""
+        if not self._keys.required or scope["path"] in PUBLIC:
             return None
         secret = presented(scope)
         if not secret:
@@ -77,7 +87,6 @@ class Access:
             raise ForbiddenError(
                 f"The key '{key.name}' has the scope {_listed(key.scopes)}; this needs {_listed(allowed)}."
             )
-        self._count(key)
         return key
 
     def _count(self, key: Key) -> None:

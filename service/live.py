@@ -4,12 +4,17 @@ Whatever ends a socket is told twice: as an `error` event, in the shape of every
 4000 + HTTP status with the error's code as the reason, or 1011 where the fault is ours. Nothing piles up for a client
 that sends faster than the model hears, or reads slower than it is told: the next piece of audio is read once the one
 before is heard and what it made known is sent, and TCP makes the client wait.
+
+A socket may stay open for days, so that its key is looked at again all the time: revoked or expired, it ends the socket
+within seconds, also of a client that says nothing.
 """
 
 import asyncio
 import logging
+import math
+import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +33,7 @@ CLOSE_NORMAL = 1000
 CLOSE_INTERNAL = 1011
 CLOSE_ERROR = 4000  # plus the HTTP status of the error
 LONGEST_REASON_BYTES = 123  # of a close frame
+READMIT_S = 1.0  # between two looks at the key
 
 
 class Places:
@@ -57,12 +63,15 @@ class Channel:
         websocket: the socket.
         idle_s: seconds without a message after which it is closed.
         send_s: seconds that the client may take to read a message.
+        readmit: asked every second; raises once the client may not be here any more.
     """
 
-    def __init__(self, websocket: WebSocket, *, idle_s: float, send_s: float) -> None:
+    def __init__(self, websocket: WebSocket, *, idle_s: float, send_s: float, readmit: Callable[[], object]) -> None:
         self._websocket = websocket
         self._idle_s = idle_s
         self._send_s = send_s
+        self._readmit = readmit
+        self._readmit_at_s = time.monotonic() + READMIT_S
 
     async def receive(self, interrupt: asyncio.Event | None = None) -> str | bytes | None:
         """The next message; None once `interrupt` is set.
@@ -70,20 +79,30 @@ class Channel:
         Raises:
             WebSocketDisconnect: the client is gone.
             IdleSocketError: it sent nothing for too long.
+            AuthenticationError, ForbiddenError: its key was revoked or has expired.
         """
         message = asyncio.create_task(self._websocket.receive())
         interrupted = asyncio.create_task(interrupt.wait()) if interrupt else None
         waiting = {message, interrupted} if interrupted else {message}
+        idle_at_s = time.monotonic() + self._idle_s
         try:
-            await asyncio.wait(waiting, timeout=self._idle_s, return_when=asyncio.FIRST_COMPLETED)
-            if message.done():
-                return self._content(message.result())
-            if interrupted and interrupted.done():
-                return None
+            while (left_s := idle_at_s - time.monotonic()) > 0:
+                self._check_admission()
+                await asyncio.wait(waiting, timeout=min(left_s, READMIT_S), return_when=asyncio.FIRST_COMPLETED)
+                if message.done():
+                    return self._content(message.result())
+                if interrupted and interrupted.done():
+                    return None
             raise IdleSocketError(f"Nothing was sent for {self._idle_s:g} s (CEPSTRA_SOCKET_IDLE_S).")
         finally:
             for task in waiting:
                 task.cancel()
+
+    def _check_admission(self) -> None:
+        if time.monotonic() >= self._readmit_at_s:
+            self._readmit_at_s = math.inf  # who is refused is still to be told
+            self._readmit()
+            self._readmit_at_s = time.monotonic() + READMIT_S
 
     def _content(self, message: Any) -> str | bytes:
         if message["type"] == "websocket.disconnect":
@@ -97,7 +116,9 @@ class Channel:
         Raises:
             WebSocketDisconnect: it is gone.
             SlowReaderError: it does not read.
+            AuthenticationError, ForbiddenError: its key was revoked or has expired.
         """
+        self._check_admission()
         try:
             await asyncio.wait_for(self._websocket.send_text(to_line(event)), self._send_s)
         except TimeoutError as error:
@@ -121,7 +142,7 @@ async def opened(websocket: WebSocket, *, idle_s: float, send_s: float) -> Async
     # A browser that sends its key as a subprotocol wants to hear of another one that is taken.
     offered = (name for name in websocket.scope.get("subprotocols", ()) if not name.startswith(SUBPROTOCOL))
     await websocket.accept(next(offered, None))
-    channel = Channel(websocket, idle_s=idle_s, send_s=send_s)
+    channel = Channel(websocket, idle_s=idle_s, send_s=send_s, readmit=websocket.state.readmit)
     try:
         yield channel
     except WebSocketDisconnect:

@@ -7,12 +7,21 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from features.errors import CepstraError
-from service.errors import InvalidRequestError, ServiceError, SlowReaderError, row_of
+from service.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    InvalidRequestError,
+    ServiceError,
+    SlowReaderError,
+    row_of,
+)
 from service.live import Channel, Places, error_event, opened
 from service.realtime import RealtimeSession
 from service.settings import Settings
 
 router = APIRouter()
+
+ENDING = (SlowReaderError, AuthenticationError, ForbiddenError)  # of the connection, not of what a message asks for
 
 
 @router.websocket("/v1/realtime")
@@ -52,7 +61,7 @@ async def _answer(session: RealtimeSession, received: str | bytes | None, channe
         async for event in session.handle(message):
             await channel.send(event)
     except CepstraError as error:
-        if isinstance(error, SlowReaderError) or not row_of(error).public:
+        if isinstance(error, ENDING) or not row_of(error).public:
             raise
         event_id = message.get("event_id") if isinstance(message, dict) else None
         await channel.send(error_event(error, client_event_id=event_id if isinstance(event_id, str) else None))

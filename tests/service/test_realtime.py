@@ -1,15 +1,21 @@
 """OpenAI's realtime transcription: the official client against a running server."""
 
+import asyncio
 import base64
+import contextlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 from openai.resources.realtime.realtime import RealtimeConnection
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from service.keys import KeyFile
 from tests.service.conftest import Server
 from tests.service.test_stream_socket import run_example
 
@@ -21,12 +27,77 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 # The client opens its socket in a way that websockets 17 finds old-fashioned.
 pytestmark = pytest.mark.filterwarnings(r"ignore:connect\(\) must be used as a context manager:DeprecationWarning")
 
+BOTH = ("sync", "asynchronous")
+
 Event = Any  # a union of dozens of the client's models, read by what they are expected to have
 
 
-@pytest.fixture
-def connection(client: openai.OpenAI) -> Iterator[RealtimeConnection]:
-    with client.realtime.connect(extra_query={"intent": "transcription"}) as opened:
+class Awaited:
+    """An object of the async client's, used as the sync one is: every call, and every event, is waited for."""
+
+    def __init__(self, wrapped: Any, runner: asyncio.Runner) -> None:
+        self._wrapped = wrapped
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> "Awaited":
+        return Awaited(getattr(self._wrapped, name), self._runner)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._runner.run(self._wrapped(*args, **kwargs))
+
+    def __iter__(self) -> Iterator[Event]:
+        events = aiter(self._wrapped)
+
+        async def following() -> Event:
+            return await anext(events)
+
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                yield self._runner.run(following())
+
+
+class Clients:
+    """Both official clients of one server; what one can do, the other can."""
+
+    def __init__(self, url: str, key: str = "none") -> None:
+        # The beta's resource takes the address of sockets from here only.
+        addresses: Any = {"base_url": f"{url}/v1", "websocket_base_url": f"{url.replace('http', 'ws', 1)}/v1"}
+        self.sync = openai.OpenAI(**addresses, api_key=key)
+        self.asynchronous = openai.AsyncOpenAI(**addresses, api_key=key)
+        self.runner = asyncio.Runner()
+
+    @contextmanager
+    def connected(self, which: str, *, beta: bool = False) -> Iterator[Any]:
+        """A connection of the client `which`."""
+        more: Any = {"extra_query": {"intent": "transcription"}} | ({"model": "whisper-1"} if beta else {})
+        client: Any = getattr(self, which)
+        connection = (client.beta if beta else client).realtime.connect(**more)
+        if which == "sync":
+            with connection as opened:
+                yield opened
+        else:
+            opened = self.runner.run(connection.enter())
+            try:
+                yield Awaited(opened, self.runner)
+            finally:
+                self.runner.run(opened.close())
+
+    def close(self) -> None:
+        self.sync.close()
+        self.runner.run(self.asynchronous.close())
+        self.runner.close()
+
+
+@pytest.fixture(scope="module")
+def clients(server: Server) -> Iterator[Clients]:
+    both = Clients(server.url)
+    yield both
+    both.close()
+
+
+@pytest.fixture(params=BOTH)
+def connection(clients: Clients, request: pytest.FixtureRequest) -> Iterator[RealtimeConnection]:
+    with clients.connected(request.param) as opened:
         yield opened
 
 
@@ -199,6 +270,72 @@ def test_an_error_of_ours_fails_the_item(start_server: Callable[..., Server]) ->
         failed = until(connection, f"{TRANSCRIPTION}.failed")[-1]
         assert failed.error.code == "internal_error"
         assert until(connection, "error")[-1].error.code == "internal_error"
+
+
+def test_the_async_client_speaks_and_listens_at_once(clients: Clients) -> None:
+    """Two connections of one client, each sending while it reads, as an application does."""
+
+    async def hear(sound: bytes) -> list[str]:
+        heard: list[str] = []
+        async with clients.asynchronous.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+
+            async def speak() -> None:
+                for first in range(0, len(sound), 4_800):
+                    audio = base64.b64encode(sound[first : first + 4_800]).decode()
+                    await connection.input_audio_buffer.append(audio=audio)
+
+            speaking = asyncio.create_task(speak())
+            event: Event
+            async for event in connection:
+                if event.type == f"{TRANSCRIPTION}.completed":
+                    heard.append(event.transcript)
+                    if len(heard) == 2:
+                        break
+            await speaking
+        return heard
+
+    async def both() -> list[list[str]]:
+        talks = (SOUND * 2 + SILENCE + SOUND + SILENCE, SOUND * 3 + SILENCE * 2 + SOUND * 2 + SILENCE)
+        return await asyncio.gather(*(hear(talk) for talk in talks))
+
+    assert clients.runner.run(both()) == [["he hoped", "turnips"], ["he hoped there", "turnips and"]]
+
+
+@pytest.mark.parametrize("which", BOTH)
+def test_the_clients_of_the_beta(clients: Clients, which: str) -> None:
+    """Both have a resource of their own for it, with the shapes of then."""
+    with clients.connected(which, beta=True) as connection:
+        connection.transcription_session.update(
+            session={"input_audio_format": "g711_ulaw", "turn_detection": None},
+        )
+        append(connection, b"\x00" * 8000)
+        connection.input_audio_buffer.commit()
+        events = until(connection, f"{TRANSCRIPTION}.completed")
+    assert [event.type for event in events] == [
+        "session.created",
+        "transcription_session.updated",
+        "input_audio_buffer.committed",
+        "conversation.item.created",
+        f"{TRANSCRIPTION}.delta",
+        f"{TRANSCRIPTION}.completed",
+    ]
+    assert events[1].session.input_audio_format == "g711_ulaw"
+    assert events[-1].transcript == "he hoped"
+
+
+def test_a_wrong_key_opens_nothing(tmp_path: Path, start_server: Callable[..., Server]) -> None:
+    secret = KeyFile(tmp_path).create("ada")
+    server = start_server(state_dir=tmp_path)
+    right, wrong = Clients(server.url, secret), Clients(server.url, "wrong")
+    for which in BOTH:
+        with right.connected(which) as connection:
+            assert connection.recv().type == "session.created"
+        with pytest.raises(InvalidStatus) as refused, wrong.connected(which):
+            pass
+        assert refused.value.response.status_code == 401
+        assert json.loads(refused.value.response.body)["error"]["code"] == "invalid_api_key"
+    for clients in (right, wrong):
+        clients.close()
 
 
 def test_the_beta_is_understood_too(server: Server) -> None:
