@@ -7,6 +7,7 @@ request → RequestContext (id, headers, log) → BodyLimit (bytes, time) → Ac
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from service.routes import admin, health, jobs, metrics, models, page, realtime,
 from service.scheduler import Job, Scheduler
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
+from service.state import free_bytes
 from service.telemetry import Telemetry
 from service.tracing import Tracing
 from service.uploads import BodyLimit
@@ -80,6 +82,8 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     app.state.tracing = tracing = Tracing() if settings.traces else None
     _watch(app.state.served, telemetry, tracing)
     telemetry.jobs_by_state = app.state.jobs.count_by_status
+    telemetry.jobs_queue_age_s = app.state.jobs.queue_age_s
+    telemetry.state_free_bytes = partial(free_bytes, settings.state_dir)
 
     for noun in (transcriptions, realtime, stream, jobs, models, admin, health, metrics, page):
         app.include_router(noun.router)

@@ -26,6 +26,19 @@ def locked(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def free_bytes(folder: Path) -> int | None:
+    """Room on the disk on which `folder` lies or will be made, for this user; None where that cannot be told."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            disk = os.statvfs(place)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return None
+        return disk.f_bavail * disk.f_frsize
+    return None
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step, mode 0600; after a power cut there is the old file or the new one."""
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp's mode is 0600

@@ -13,6 +13,8 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from model.stages import Stage
+from service.errors import JobsUnavailableError
+from service.jobs.job import STATUSES
 from service.scheduler import Load
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class Telemetry(Collector):
         network_load: how many windows wait for the network, and the seconds of the oldest.
         ready: whether the model is there.
         jobs_by_state: how many durable jobs there are in each state; whoever keeps them puts it here.
+        jobs_queue_age_s: how long ago the oldest of the queued ones was taken in, seconds; 0 without any.
+        state_free_bytes: room on the disk of the state directory; None where that cannot be told.
     """
 
     def __init__(self, load: Callable[[], Load]) -> None:
@@ -40,6 +44,8 @@ class Telemetry(Collector):
         self.network_load: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
         self.ready: Callable[[], bool] = lambda: False
         self.jobs_by_state: Callable[[], Mapping[str, int]] = dict
+        self.jobs_queue_age_s: Callable[[], float] = lambda: 0.0
+        self.state_free_bytes: Callable[[], int | None] = lambda: None
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(self)
@@ -116,10 +122,24 @@ class Telemetry(Collector):
         yield GaugeMetricFamily("cepstra_network_queue_depth", "Windows that wait for the network.", windows)
         yield GaugeMetricFamily("cepstra_network_queue_age_seconds", "The oldest of them has waited.", oldest_s)
         yield GaugeMetricFamily("cepstra_ready", "1 once the model is loaded and warmed up.", float(self.ready()))
+        yield from self._jobs()
+        free = self.state_free_bytes()
+        if free is not None:
+            yield GaugeMetricFamily("cepstra_state_free_bytes", "Room on the disk of the state directory.", free)
+
+    def _jobs(self) -> Iterator[Metric]:
+        """Without their database there are no numbers of jobs, but all others: then they are wanted most."""
+        try:
+            counts, age_s = self.jobs_by_state(), self.jobs_queue_age_s()
+        except JobsUnavailableError:
+            yield GaugeMetricFamily("cepstra_jobs_up", "1 while the jobs' database can be reached.", 0)
+            return
+        yield GaugeMetricFamily("cepstra_jobs_up", "1 while the jobs' database can be reached.", 1)
         jobs = GaugeMetricFamily("cepstra_jobs", "Durable jobs, by state.", labels=["state"])
-        for state, count in self.jobs_by_state().items():
-            jobs.add_metric([state], count)
+        for state in STATUSES:
+            jobs.add_metric([state], counts.get(state, 0))
         yield jobs
+        yield GaugeMetricFamily("cepstra_jobs_queue_age_seconds", "The oldest queued job was taken in.", age_s)
 
     def describe(self) -> Iterator[Metric]:
         """Nothing: names are not known before somebody asks, and clash with none of the others."""

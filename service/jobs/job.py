@@ -4,12 +4,12 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from service.schemas import TranscriptionOptions
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
-
+STATUSES: tuple[Status, ...] = get_args(Status)
 UNFINISHED: tuple[Status, ...] = ("queued", "running")
 
 _ID = re.compile(r"job_[0-9a-f]{32}")

@@ -88,6 +88,10 @@ class Jobs:
         """How many jobs there are of each status, all owners together."""
         return self._store.count_by_status()
 
+    def queue_age_s(self) -> float:
+        """How long ago the oldest queued job was taken in, seconds; 0 without any."""
+        return self._store.queue_age_s()
+
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """One of the methods below, off the event loop, and without taking the threads of others."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))

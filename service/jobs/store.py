@@ -84,6 +84,15 @@ class JobStore:
             rows = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status)).all()
         return {row[0]: row[1] for row in rows}
 
+    def queue_age_s(self) -> float:
+        """How long ago the oldest queued job was taken in, seconds; 0 without any."""
+        if not self._database.exists:
+            return 0.0
+        with self._database.read() as connection:
+            oldest = select(func.min(jobs.c.created_at)).where(jobs.c.status == "queued")
+            created_at_s = connection.execute(oldest).scalar()
+            return 0.0 if created_at_s is None else max(0.0, self._database.now_s(connection) - created_at_s)
+
     def add(self, new: NewJob) -> Job:
         """Make the row; it is on disk when this returns.
 

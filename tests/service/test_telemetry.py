@@ -4,9 +4,11 @@ import io
 import json
 import logging
 import logging.config
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +21,10 @@ from model.stages import stage
 from model.transcript import Transcript
 from service import app as app_module
 from service.app import create_app
+from service.errors import JobsUnavailableError
 from service.logs import logging_config
 from service.settings import Settings
+from service.state import free_bytes
 from service.tracing import Tracing, TracingUnavailableError
 from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import SENTENCES, FakeTranscriber, wav
@@ -84,6 +88,27 @@ def test_the_numbers_are_those_of_what_happened(client: TestClient) -> None:
     assert after["cepstra_jobs", "queued"] == 7
     assert after["process_resident_memory_bytes",] > 10e6
     assert not any("made-up" in "".join(name) for name in after)
+
+
+def test_without_the_jobs_database_all_other_numbers_are_there(client: TestClient) -> None:
+    telemetry = client.app.state.telemetry  # type: ignore[attr-defined]  # it is our application
+    there = numbers(client.get("/metrics").text)
+    assert (there["cepstra_jobs_up",], there["cepstra_jobs", "queued"]) == (1, 0)
+
+    def away() -> dict[str, int]:
+        raise JobsUnavailableError("away")
+
+    telemetry.jobs_by_state = away
+    answer = client.get("/metrics")
+    seen = numbers(answer.text)
+    assert (answer.status_code, seen["cepstra_jobs_up",], seen["cepstra_ready",]) == (200, 0, 1)
+    assert ("cepstra_jobs", "queued") not in seen
+
+
+def test_room_on_the_disk_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
+    disk = os.statvfs(tmp_path)
+    for folder in (tmp_path, tmp_path / "not" / "yet"):
+        assert free_bytes(folder) == pytest.approx(disk.f_bavail * disk.f_frsize, rel=0.1)
 
 
 def test_the_queue_is_seen(start_server: Callable[..., Server]) -> None:

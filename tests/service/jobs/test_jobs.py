@@ -3,6 +3,7 @@
 import io
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -296,6 +297,19 @@ def test_no_more_jobs_than_may_be(make_jobs: Make) -> None:
         jobs.check_room()
     jobs.remove(last.id)
     jobs.check_room()
+
+
+def test_the_age_of_the_queue_is_that_of_its_oldest_job(make_jobs: Make) -> None:
+    jobs = make_jobs(Ear())
+    assert jobs.queue_age_s() == 0
+    first = submit(jobs)
+    time.sleep(0.05)
+    second = submit(jobs)
+    assert 0.05 <= second.created_at_s - first.created_at_s <= jobs.queue_age_s()
+    jobs.remove(first.id)
+    assert jobs.queue_age_s() <= time.time() - second.created_at_s
+    jobs.remove(second.id)
+    assert jobs.queue_age_s() == 0
 
 
 def test_what_is_over_is_erased(make_jobs: Make, tmp_path: Path) -> None:
