@@ -39,13 +39,14 @@ from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
-from model.turns import Gate
+from model.turns import Gate, processors
+from model.unlocked_search import SearchSteps, searches_unlocked
 from model.word_evidence import MOST_READINGS, Reading, attach, weigh
 
 UNKNOWN_WORD = "<unk>"
 IMPOSSIBLE = -1e4  # a log-probability that no beam survives
-# Searched at once, half a second of audio: 2 ms with the shipped widths. flashlight keeps Python's lock while it
-# searches: between pieces other threads have their turn, and the work can be cancelled.
+# Searched at once, half a second of audio: 2 ms with the shipped widths. Between pieces more urgent searches have their
+# turn, and the work can be cancelled.
 PIECE_FRAMES = 12
 TERM_STEP = 0.5  # to which what a term of several words adds is rounded: every value is a unit that is searched with
 
@@ -53,25 +54,30 @@ TERM_STEP = 0.5  # to which what a term of several words adds is rounded: every 
 class BeamSearch:
     """The search for one tokenizer and language model; building it takes a second or two.
 
-    Safe to call from several threads. One of them searches at a time, because flashlight keeps Python's lock meanwhile:
-    the most urgent (`model.turns`), and after every piece that may be another.
+    Safe to call from several threads, of which as many search at the same time as there are processors, without
+    Python's lock (`model.unlocked_search`): the most urgent ones (`model.turns`), and after every piece that may be
+    others. What a thread finds does not depend on the others.
 
     Args:
         tokenizer: what the columns of the log-probs mean.
         language_model: what leads the search. Words that the tokenizer cannot spell are left out.
+        at_once: searches at the same time; None for one for each processor that this process may use.
 
     Attributes:
         config: the weights and widths that it searches with.
         boundary: the unit between words.
 
     Raises:
-        OptionError: no word can be spelled, the tokenizer has no word boundary, or KenLM cannot read the model.
+        OptionError: no word can be spelled, the tokenizer has no word boundary, KenLM cannot read the model, or
+            `at_once` is below 1.
     """
 
     config: BeamSearchConfig
     boundary: int
 
-    def __init__(self, tokenizer: Tokenizer, language_model: LanguageModel) -> None:
+    def __init__(self, tokenizer: Tokenizer, language_model: LanguageModel, *, at_once: int | None = None) -> None:
+        if at_once is not None and at_once < 1:
+            raise OptionError(f"{at_once} searches at once were asked for; 1 is the least")
         if WORD_BOUNDARY not in tokenizer.characters:
             raise OptionError(f"the tokenizer has no word boundary among {tokenizer.characters!r}")
         spellable = [word for word in language_model.words if set(word.lower()) <= set(tokenizer.characters)]
@@ -101,7 +107,7 @@ class BeamSearch:
         self._trie.smear(SmearingMode.MAX)
         self._hot = _Hot()
         self._cancelled: CancelToken | None = None
-        self._gate = Gate()
+        self._gate = Gate((at_once or processors()) if searches_unlocked() else 1)
         self._use(language_model.search)
 
     def with_config(self, config: BeamSearchConfig) -> "BeamSearch":
@@ -256,13 +262,15 @@ class BeamSearch:
         decoder = LexiconDecoder(
             self._options, self._hot.trie or self._trie, self._lm, self.boundary, BLANK_ID, self._unknown, [], False
         )
+        steps = SearchSteps(decoder)
         with self._gate.entered(self._cancelled) as give_way:
-            decoder.decode_begin()
+            steps.begin()
             for piece_SV in torch.split(with_end_SV, PIECE_FRAMES):
                 give_way()
-                decoder.decode_step(piece_SV.data_ptr(), len(piece_SV), with_end_SV.shape[1])
-            decoder.decode_end()
+                steps.step(piece_SV.data_ptr(), len(piece_SV), with_end_SV.shape[1])
+            steps.end()
             results: Sequence[Any] = decoder.get_all_final_hypothesis()
+            steps.forget()
         return results
 
     def _path(self, tokens: list[int], words: list[int]) -> tuple[list[int], list[int], float]:

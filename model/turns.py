@@ -7,6 +7,8 @@ beforehand how long a file is (Kleinrock, "Queueing Systems", volume 2, 1976: fe
 """
 
 import itertools
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,25 +115,36 @@ class Claim:
             check(cancelled)
 
 
-class Gate:
-    """Lets one thread through at a time, the most urgent first."""
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
-    def __init__(self) -> None:
+
+class Gate:
+    """Lets so many threads through at a time, the most urgent first.
+
+    Args:
+        places: how many.
+    """
+
+    def __init__(self, places: int = 1) -> None:
         self._lock = threading.Lock()
         self._waiting: list[Claim] = []
-        self._taken = False
+        self._free = places
 
     @contextmanager
     def entered(self, cancelled: CancelToken | None = None) -> Iterator[Callable[[], None]]:
-        """Be the one; gives a function to be called between steps, which lets somebody more urgent go first.
+        """Take a place; gives a function to be called between steps, which lets somebody more urgent have it.
 
         Raises:
             WorkCancelledError: `cancelled` was cancelled; here, or in the function that it gives.
         """
         claim = Claim(current_turn())
         with self._lock:
-            enters, self._taken = not self._taken, True
-            if not enters:
+            enters = self._free > 0
+            if enters:
+                self._free -= 1
+            else:
                 self._waiting.append(claim)
         if not enters:
             self._wait(claim, cancelled)
@@ -175,7 +188,7 @@ class Gate:
                 now_s = time.monotonic()
                 self._let_in(min(self._waiting, key=lambda other: other.order(now_s)))
             else:
-                self._taken = False
+                self._free += 1
 
     def _let_in(self, claim: Claim) -> None:
         self._waiting.remove(claim)

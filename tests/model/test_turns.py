@@ -114,3 +114,23 @@ def test_a_turn_belongs_to_its_thread() -> None:
         thread.join()
         assert seen[0] is not turn
     assert current_turn() is not turn
+
+
+def test_a_gate_of_two_places_lets_two_in_and_the_most_urgent_next() -> None:
+    gate, steps, may_step = Gate(2), list[str](), threading.Semaphore(0)
+    inside = [Visitor(name, gate, Turn(Rank.BACKGROUND), steps, may_step) for name in ("one", "two")]
+    wait_until(lambda: sorted(steps) == ["one", "two"])
+    patient = Visitor("patient", gate, Turn(Rank.BACKGROUND), steps, may_step)
+    wait_until(lambda: len(gate._waiting) == 1)
+    urgent = Visitor("urgent", gate, Turn(), steps, may_step)
+    wait_until(lambda: len(gate._waiting) == 2)
+    may_step.release()
+    wait_until(lambda: len(steps) > 2)
+    assert steps[2:] == ["urgent"]
+    for _ in range(7):
+        may_step.release()
+    for visitor in (*inside, patient, urgent):
+        visitor.thread.join(60)
+        assert visitor.error is None
+    assert gate._free == 2
+    assert sorted(steps) == sorted(["one", "two", "patient", "urgent"] * 2)
