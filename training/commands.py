@@ -1,256 +1,21 @@
-"""`cepstra data`, `cepstra train` and `cepstra evaluate`: wiring only, with imports where a command needs them."""
+"""`cepstra train`, `evaluate` and `calibrate`: wiring only, with imports where a command needs them."""
 
 import json
-import logging
-import sys
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperCommand
 
-from features.errors import CepstraError
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
+from training.terminal import clear_errors, conditions, progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from model.transcriber import Transcriber
     from training.corpora import Utterance
     from training.evaluate import Evaluation
     from training.history import Pass
     from training.recipe import Recipe
-
-data_app = typer.Typer(help="Prepare corpora.", no_args_is_help=True)
-lm_app = typer.Typer(help="Language models.", no_args_is_help=True)
-
-
-@contextmanager
-def clear_errors() -> "Iterator[None]":
-    """Turn our errors, and a missing extra, into one line on stderr and exit status 1."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    try:
-        yield
-    except (CepstraError, OSError) as error:
-        typer.echo(f"cepstra: {error}", err=True)
-        raise typer.Exit(1) from error
-    except ModuleNotFoundError as error:
-        typer.echo(f"cepstra: {error}; training needs the extra: pip install 'cepstra[train]'", err=True)
-        raise typer.Exit(1) from error
-
-
-@data_app.command("download")
-def download(
-    corpus: Annotated[Literal["mini_librispeech", "librispeech"], typer.Argument(help="What to download.")],
-    parts: Annotated[
-        str | None, typer.Option(help="Some of its parts, with commas: train-clean-100,dev-clean.", show_default="all")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The folder that gets a folder LibriSpeech.")] = Path("data"),
-    base_url: Annotated[str | None, typer.Option(help="A mirror's /resources.", show_default="OpenSLR's own")] = None,
-    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not delete what was unpacked.")] = False,
-) -> None:
-    """Download LibriSpeech, or the 5 hours of mini LibriSpeech; one that was interrupted goes on where it was.
-
-    What is unpacked already is skipped, and nothing is unpacked whose checksum is not the published one.
-    """
-    with clear_errors():
-        from training.download import download as run
-        from training.librispeech import OPENSLR, find_parts, next_commands
-
-        chosen = find_parts(corpus, parts.split(",") if parts is not None else None)
-        folders = run(
-            chosen, out, base_url=base_url or OPENSLR, keep_archives=keep_archives, progress=progress_in_bytes
-        )
-        typer.echo("\n".join([*map(str, folders), "", "next:"]))
-        typer.echo("\n".join(f"  {command}" for command in next_commands(chosen, out)))
-
-
-@data_app.command("prepare")
-def prepare(
-    source: Annotated[Path, typer.Argument(help="A LibriSpeech tree, a TSV manifest or a JSON-lines manifest.")],
-    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV).")],
-    where: Annotated[
-        list[str] | None,
-        typer.Option(help="Keep only COLUMN=VALUE; for a tree, subset=NAME. Repeat it to ask for several things."),
-    ] = None,
-) -> None:
-    """Read a corpus, decode every file once, and write a manifest with exact durations.
-
-    Files that cannot be read are named and left out; past 1 % of them the corpus is refused.
-    """
-    from training.corpora import measure, read_corpus, write_manifest
-
-    with clear_errors():
-        utterances = read_corpus(source, where=_conditions(where))
-        with progress_bar("reading") as advance:
-            measured = measure(utterances, progress=advance)
-        write_manifest(measured, output)
-        hours = sum(utterance.duration_s for utterance in measured) / 3600
-        speakers = len({utterance.speaker for utterance in measured})
-        typer.echo(f"{output}: {len(measured)} utterances, {hours:.2f} h, {speakers} speakers")
-
-
-class _PruneAsInLmplz(TyperCommand):
-    """A command whose `--prune 0 0 1` takes all the numbers that follow it, as lmplz's does."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each of the numbers, which is what the parser understands."""
-        repeated: list[str] = []
-        for word in args:
-            follows = word.isdigit() and repeated[-2:-1] == ["--prune"] and repeated[-1].isdigit()
-            repeated += ["--prune", word] if follows else [word]
-        return super().parse_args(ctx, repeated)
-
-
-@lm_app.command("build", cls=_PruneAsInLmplz)
-def build(
-    text: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="TEXT...", help="Files with a sentence a line: plain, .gz, .bz2 or .xz; - is standard input."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The model to write: .arpa, or .arpa.gz.")],
-    order: Annotated[int, typer.Option(help="Words of the longest n-grams, 2 to 6.")] = 3,
-    prune: Annotated[
-        list[int] | None,
-        typer.Option(
-            metavar="N N ...",
-            help="For unigrams, bigrams, ... the count up to which n-grams are left out; the last one goes on.",
-            show_default="0",
-        ),
-    ] = None,
-    vocab_size: Annotated[int | None, typer.Option(min=1, help="Only the N most frequent words.")] = None,
-    limit_vocab: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only the words that stand first in a line of this file.")
-    ] = None,
-    words_out: Annotated[
-        Path | None, typer.Option(help="Also write the model's words, most frequent first, as `lm attach` takes them.")
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Take words as they are, instead of normalising them as transcripts are.")
-    ] = False,
-    discount_fallback: Annotated[
-        bool, typer.Option("--discount-fallback", help="Take fixed discounts where the text's counts give none.")
-    ] = False,
-) -> None:
-    """Estimate an n-gram model (modified Kneser-Ney) of a text; words outside the vocabulary become <unk>."""
-    with clear_errors():
-        from training.arpa import write_arpa, write_words
-        from training.ngram import NgramConfig, estimate
-        from training.ngram_text import limit_vocabulary, read_text, read_word_list
-
-        config = NgramConfig(order, tuple(prune or [0]), discount_fallback)
-        allowed = read_word_list(limit_vocab, raw=raw) if limit_vocab is not None else None
-        with progress_bar("reading") as advance:
-            sentences = read_text(text, raw=raw, progress=advance)
-        if allowed is not None or vocab_size is not None:
-            sentences = limit_vocabulary(sentences, allowed=allowed, most_frequent=vocab_size)
-        with progress_bar("estimating") as advance:
-            model = estimate(sentences, config, progress=advance)
-        with progress_bar("writing") as advance:
-            write_arpa(model, out, progress=advance)
-        words = sentences.by_frequency()
-        if words_out is not None:
-            write_words(words, words_out)
-        sizes = ", ".join(f"{len(ngrams.last_G)} {at}-grams" for at, ngrams in enumerate(model.orders[1:], 2))
-        typer.echo(f"{out}: {len(words)} words, {sizes}, of {sentences.n_words} running words")
-
-
-@data_app.command("segment")
-def segment(
-    manifest: Annotated[Path, typer.Argument(help="The corpus: a manifest, or a LibriSpeech tree.")],
-    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV); the pieces lie beside it, in a folder.")],
-    bundle: Annotated[
-        Path, typer.Option(envvar="CEPSTRA_BUNDLE", help="The model that aligns text and audio.", show_default=False)
-    ] = SHIPPED_BUNDLE,
-    longest_s: Annotated[float, typer.Option(help="Longest piece, in seconds.")] = 8.0,
-    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `prepare`.")] = None,
-) -> None:
-    """Cut long utterances at the speaker's pauses, where a forced alignment finds the words."""
-    from model.transcriber import Transcriber
-    from training.corpora import read_corpus, write_manifest
-    from training.segment import segment as run
-
-    with clear_errors():
-        transcriber = Transcriber.from_bundle(bundle, greedy=True)
-        utterances = read_corpus(manifest, where=_conditions(where))
-        folder = output.with_suffix(".audio")
-        with progress_bar("aligning") as advance:
-            pieces = run(transcriber, utterances, folder, longest_s=longest_s, progress=advance)
-        write_manifest(pieces, output)
-        longest = max(piece.duration_s for piece in pieces)
-        typer.echo(f"{output}: {len(pieces)} utterances of {len(utterances)}, the longest {longest:.1f} s")
-
-
-@lm_app.command("attach")
-def attach(
-    bundle: Annotated[Path, typer.Argument(help="The bundle to add a language model to.")],
-    model: Annotated[Path, typer.Argument(help="An n-gram model that KenLM reads: ARPA or binary.")],
-    words: Annotated[Path, typer.Argument(help="The words that may be recognised, the first one of each line.")],
-    out: Annotated[Path, typer.Option(help="The bundle to write.")],
-    name: Annotated[str | None, typer.Option(help="Name of the new bundle.", show_default="the old one's")] = None,
-    lm_weight: Annotated[float, typer.Option(help="Weight of the model's log10 probability.")] = 1.5,
-    word_bonus: Annotated[float, typer.Option(help="Added for every word.")] = 1.0,
-    beam_size: Annotated[int, typer.Option(min=1, help="Beginnings kept at every frame.")] = 50,
-) -> None:
-    """Write a bundle that decodes with a lexicon and a language model."""
-    with clear_errors():
-        from dataclasses import replace
-
-        from model.beam_search import BeamSearch
-        from model.checkpoint import load_bundle, save_bundle
-        from model.language_model import BeamSearchConfig, LanguageModel
-
-        loaded = load_bundle(bundle)
-        lexicon = tuple(line.split()[0] for line in words.read_text(encoding="utf-8").splitlines() if line.strip())
-        search = BeamSearchConfig(lm_weight=lm_weight, word_bonus=word_bonus, beam_size=beam_size)
-        language_model = LanguageModel(model, lexicon, search)
-        BeamSearch(loaded.tokenizer, language_model)  # whatever is wrong with it is said now
-        save_bundle(replace(loaded, name=name or loaded.name, language_model=language_model), out)
-        typer.echo(f"{out}: {len(lexicon)} words")
-
-
-@lm_app.command("tune")
-def tune(
-    bundle: Annotated[Path, typer.Argument(help="A bundle with a language model; it is rewritten with the best.")],
-    manifest: Annotated[Path, typer.Option(help="The dev corpus.")],
-    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `data prepare`.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Take every N-th utterance.")] = 1,
-    lm_weight: Annotated[list[float] | None, typer.Option(help="A weight to try.", show_default="1 to 3")] = None,
-    word_bonus: Annotated[list[float] | None, typer.Option(help="A bonus to try.", show_default="0 to 3")] = None,
-    blank_penalty: Annotated[
-        list[float] | None, typer.Option(help="A penalty to try, in nats.", show_default="the bundle's own")
-    ] = None,
-) -> None:
-    """Find the weight of the language model, the word bonus and the blank penalty with the fewest word errors."""
-    with clear_errors():
-        from dataclasses import replace
-
-        from model.checkpoint import load_bundle, save_bundle
-        from training.corpora import read_corpus
-        from training.tune import tune as run
-
-        loaded = load_bundle(bundle)
-        utterances = read_corpus(manifest, where=_conditions(where))[::every]
-        with progress_bar("searching") as advance:
-            trials = run(
-                loaded,
-                utterances,
-                lm_weights=lm_weight or [1.0, 1.5, 2.0, 2.5, 3.0],
-                word_bonuses=word_bonus or [0.0, 1.0, 2.0, 3.0],
-                blank_penalties=blank_penalty,
-                progress=advance,
-            )
-        for trial in trials:
-            weights = f"--lm-weight {trial.search.lm_weight:g} --word-bonus {trial.search.word_bonus:g}"
-            weights += f" --blank-penalty {trial.search.blank_penalty:g}"
-            typer.echo(f"WER {trial.words.rate:.2%}  {weights}")
-        assert loaded.language_model is not None
-        best = replace(loaded.language_model, search=trials[0].search)
-        save_bundle(replace(loaded, language_model=best), bundle)
 
 
 def train(
@@ -324,7 +89,7 @@ def evaluate(
         from training.corpora import read_corpus
         from training.evaluate import evaluate as run
 
-        utterances = read_corpus(manifest, where=_conditions(where))
+        utterances = read_corpus(manifest, where=conditions(where))
         if runtime == "all":
             _compare_runtimes(
                 Transcriber.from_bundle(bundle, greedy=greedy, runtime="torch"),
@@ -368,7 +133,7 @@ def calibrate(
         from training.corpora import read_corpus
 
         loaded = load_bundle(bundle)
-        utterances = read_corpus(manifest, where=_conditions(where))[::every]
+        utterances = read_corpus(manifest, where=conditions(where))[::every]
         with progress_bar("recognising") as advance:
             found = run(loaded, utterances, progress=advance)
         save_bundle(replace(loaded, confidence=found.config), bundle)
@@ -379,46 +144,6 @@ def calibrate(
                     f"fitted on: words {how.word_error:.1%} (uncalibrated {how.before:.1%}), "
                     f"segments {how.segment_error:.1%}; area under the ROC curve {how.ranking:.3f}"
                 )
-
-
-@contextmanager
-def progress_bar(what: str) -> "Iterator[Callable[[int, int], None]]":
-    """A bar on stderr, where that is a terminal; yields a function of units done and units in all."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance
-
-
-@contextmanager
-def progress_in_bytes(what: str) -> "Iterator[Callable[[int, int], None]]":
-    """The same of bytes, with their number and speed; where stderr is no terminal, one line that says what is done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    terminal = sys.stderr.isatty()
-    if not terminal:
-        typer.echo(what, err=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not terminal) as bar:
-        task = bar.add_task(what, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance
 
 
 def _override(recipe: "Recipe", train: list[Path] | None, dev: Path | None, epochs: int | None) -> "Recipe":
@@ -432,16 +157,6 @@ def _override(recipe: "Recipe", train: list[Path] | None, dev: Path | None, epoc
     if epochs is not None:
         optimizer = replace(optimizer, epochs=epochs)
     return replace(recipe, data=data, optimizer=optimizer)
-
-
-def _conditions(where: list[str] | None) -> dict[str, str]:
-    conditions = {}
-    for condition in where or []:
-        column, equals, value = condition.partition("=")
-        if not equals or not column:
-            raise typer.BadParameter(f"{condition!r} is not COLUMN=VALUE", param_hint="--where")
-        conditions[column] = value
-    return conditions
 
 
 def _history(named: Path | None, bundle: Path) -> "tuple[Pass, ...]":

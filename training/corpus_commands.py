@@ -1,15 +1,92 @@
-"""`cepstra data subset` and `pseudo-label`: wiring only, as in `training.commands`."""
+"""`cepstra data`: wiring only, as in `training.commands`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
-from training.commands import _conditions, clear_errors, data_app, progress_bar
+from training.terminal import clear_errors, conditions, progress_bar, progress_in_bytes
 
-__all__ = ["data_app"]
+data_app = typer.Typer(help="Prepare corpora.", no_args_is_help=True)
+
+
+@data_app.command("download")
+def download(
+    corpus: Annotated[Literal["mini_librispeech", "librispeech"], typer.Argument(help="What to download.")],
+    parts: Annotated[
+        str | None, typer.Option(help="Some of its parts, with commas: train-clean-100,dev-clean.", show_default="all")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder that gets a folder LibriSpeech.")] = Path("data"),
+    base_url: Annotated[str | None, typer.Option(help="A mirror's /resources.", show_default="OpenSLR's own")] = None,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Do not delete what was unpacked.")] = False,
+) -> None:
+    """Download LibriSpeech, or the 5 hours of mini LibriSpeech; one that was interrupted goes on where it was.
+
+    What is unpacked already is skipped, and nothing is unpacked whose checksum is not the published one.
+    """
+    with clear_errors():
+        from training.download import download as run
+        from training.librispeech import OPENSLR, find_parts, next_commands
+
+        chosen = find_parts(corpus, parts.split(",") if parts is not None else None)
+        folders = run(
+            chosen, out, base_url=base_url or OPENSLR, keep_archives=keep_archives, progress=progress_in_bytes
+        )
+        typer.echo("\n".join([*map(str, folders), "", "next:"]))
+        typer.echo("\n".join(f"  {command}" for command in next_commands(chosen, out)))
+
+
+@data_app.command("prepare")
+def prepare(
+    source: Annotated[Path, typer.Argument(help="A LibriSpeech tree, a TSV manifest or a JSON-lines manifest.")],
+    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV).")],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep only COLUMN=VALUE; for a tree, subset=NAME. Repeat it to ask for several things."),
+    ] = None,
+) -> None:
+    """Read a corpus, decode every file once, and write a manifest with exact durations.
+
+    Files that cannot be read are named and left out; past 1 % of them the corpus is refused.
+    """
+    from training.corpora import measure, read_corpus, write_manifest
+
+    with clear_errors():
+        utterances = read_corpus(source, where=conditions(where))
+        with progress_bar("reading") as advance:
+            measured = measure(utterances, progress=advance)
+        write_manifest(measured, output)
+        hours = sum(utterance.duration_s for utterance in measured) / 3600
+        speakers = len({utterance.speaker for utterance in measured})
+        typer.echo(f"{output}: {len(measured)} utterances, {hours:.2f} h, {speakers} speakers")
+
+
+@data_app.command("segment")
+def segment(
+    manifest: Annotated[Path, typer.Argument(help="The corpus: a manifest, or a LibriSpeech tree.")],
+    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV); the pieces lie beside it, in a folder.")],
+    bundle: Annotated[
+        Path, typer.Option(envvar="CEPSTRA_BUNDLE", help="The model that aligns text and audio.", show_default=False)
+    ] = SHIPPED_BUNDLE,
+    longest_s: Annotated[float, typer.Option(help="Longest piece, in seconds.")] = 8.0,
+    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `prepare`.")] = None,
+) -> None:
+    """Cut long utterances at the speaker's pauses, where a forced alignment finds the words."""
+    from model.transcriber import Transcriber
+    from training.corpora import read_corpus, write_manifest
+    from training.segment import segment as run
+
+    with clear_errors():
+        transcriber = Transcriber.from_bundle(bundle, greedy=True)
+        utterances = read_corpus(manifest, where=conditions(where))
+        folder = output.with_suffix(".audio")
+        with progress_bar("aligning") as advance:
+            pieces = run(transcriber, utterances, folder, longest_s=longest_s, progress=advance)
+        write_manifest(pieces, output)
+        longest = max(piece.duration_s for piece in pieces)
+        typer.echo(f"{output}: {len(pieces)} utterances of {len(utterances)}, the longest {longest:.1f} s")
 
 
 @data_app.command("subset")
@@ -25,7 +102,7 @@ def subset(
         from training.corpora import read_corpus, write_manifest
         from training.subset import balanced_subset
 
-        chosen = balanced_subset(read_corpus(manifest, where=_conditions(where)), hours, seed=seed)
+        chosen = balanced_subset(read_corpus(manifest, where=conditions(where)), hours, seed=seed)
         write_manifest(chosen, output)
         taken_h = sum(utterance.duration_s for utterance in chosen) / 3600
         speakers = len({utterance.speaker for utterance in chosen})
@@ -58,7 +135,7 @@ def pseudo_label(
         from training.pseudo_labels import choose
         from training.pseudo_labels import pseudo_label as run
 
-        utterances = read_corpus(manifest, where=_conditions(where), transcribed=False)
+        utterances = read_corpus(manifest, where=conditions(where), transcribed=False)
         led = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
         greedy = Transcriber(led.bundle, greedy=True, runtime=led.runtime)
         choose([], most_disagreement=most_disagreement, least_words=least_words)  # what is wrong with them is said now

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from training.commands import _conditions, clear_errors, lm_app, progress_bar
+from training.ngram_commands import lm_app
+from training.terminal import clear_errors, conditions, progress_bar
 
 __all__ = ["lm_app"]
 
@@ -126,7 +127,7 @@ def tune_neural(
         from training.tune_rescoring import tune_rescoring
 
         loaded = load_bundle(bundle)
-        utterances = read_corpus(manifest, where=_conditions(where))[::every]
+        utterances = read_corpus(manifest, where=conditions(where))[::every]
         with progress_bar("searching") as advance:
             result = tune_rescoring(
                 loaded,

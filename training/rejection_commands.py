@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands import _conditions, clear_errors, progress_bar
+from training.terminal import clear_errors, conditions, progress_bar
 
 
 def tune_rejection(
@@ -33,7 +33,7 @@ def tune_rejection(
         from training.tune_rejection import tune_rejection as run
 
         loaded = load_bundle(bundle)
-        utterances = read_corpus(manifest, where=_conditions(where))[::every]
+        utterances = read_corpus(manifest, where=conditions(where))[::every]
         noises = [u.path for source in noise or [] for u in read_corpus(source, transcribed=False)[::every_noise]]
         with progress_bar("listening") as advance:
             found = run(loaded, utterances, noises, n_sounds=sounds, most_words_lost=most_words_lost, progress=advance)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands import clear_errors
+from training.terminal import clear_errors
 
 HERE = Path(__file__).parent
 

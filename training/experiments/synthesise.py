@@ -19,9 +19,9 @@ import soundfile
 import typer
 
 from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
-from training.commands import clear_errors
 from training.corpora import Utterance, normalize_transcript, read_corpus, write_manifest
 from training.errors import CorpusError
+from training.terminal import clear_errors
 
 ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 ESPEAK_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5")
