@@ -5,14 +5,15 @@
     background    durable jobs: at most `background_workers` run; how many may wait is their owner's business
 
 Running means having a thread; the processor is shared by `model.turns`. A request that turns out to be long becomes
-patient there and gives its place back here, so that long files never keep all places from short clips.
+patient there and gives its place back here, so that long files never keep all places from short clips. Keys get free
+places in turn: who sends many requests at once waits behind them himself.
 """
 
 import asyncio
 import contextvars
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from fastapi import Request
 from model.cancellation import CancelToken
 from model.turns import Rank, Turn, taking
 from service.errors import ClientGoneError, QueueFullError
+from service.waiting_line import WaitingLine
 
 T = TypeVar("T")
 MAX_LIVE_THREADS = 64
@@ -124,7 +126,8 @@ class Scheduler:
         n_threads = MAX_LIVE_THREADS + self._max_in_house + background_workers
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="transcribe")
         self._lock = threading.Lock()
-        self._waiting: dict[Rank, deque[tuple[Job[Any], Callable[[], None]]]] = {rank: deque() for rank in Rank}
+        self._waiting: dict[Rank, WaitingLine[Job[Any]]] = {rank: WaitingLine() for rank in Rank}
+        self._runs: dict[Job[Any], Callable[[], None]] = {}  # of those that wait
         self._running: dict[Rank, set[Job[Any]]] = {rank: set() for rank in Rank}
         self._patient: set[Job[Any]] = set()  # of the running ones, those that have given their place back
         self._of_key: Counter[str] = Counter()
@@ -186,7 +189,8 @@ class Scheduler:
                     self._check_room(key, max_of_key)
                 if key is not None:
                     self._of_key[key] += 1
-                self._waiting[priority].append((job, partial(context.run, run)))
+                self._waiting[priority].add(job, key)
+                self._runs[job] = partial(context.run, run)
         except QueueFullError:
             release()
             raise
@@ -207,14 +211,14 @@ class Scheduler:
         with self._lock:
             waiting = {rank: len(line) for rank, line in self._waiting.items()}
             running = {rank: len(jobs) for rank, jobs in self._running.items()}
-            since_s = min((line[0][0].submitted_s for line in self._waiting.values() if line), default=None)
+            since_s = min((job.submitted_s for job in self._runs), default=None)
         return Load(waiting, running, 0.0 if since_s is None else time.monotonic() - since_s)
 
     async def close(self) -> None:
         """Abandon what is left and wait for the threads to end."""
         with self._lock:
             jobs = [job for jobs in self._running.values() for job in jobs]
-            jobs += [job for line in self._waiting.values() for job, _ in line]
+            jobs += self._runs
         for job in jobs:
             job.abandon()
         await asyncio.to_thread(self._pool.shutdown)
@@ -245,9 +249,9 @@ class Scheduler:
         with self._lock:
             for rank, line in self._waiting.items():
                 while line and len(self._running[rank] - self._patient) < self._places[rank]:
-                    job, run = line.popleft()
+                    job = line.pop()
                     self._running[rank].add(job)
-                    self._pool.submit(run)
+                    self._pool.submit(self._runs.pop(job))
 
     def _give_place_back(self, job: Job[Any]) -> None:
         if job.turn.rank == Rank.INTERACTIVE:
@@ -260,7 +264,8 @@ class Scheduler:
             rank = job.turn.rank
             self._running[rank].discard(job)
             self._patient.discard(job)
-            self._waiting[rank] = deque(entry for entry in self._waiting[rank] if entry[0] is not job)
+            self._waiting[rank].remove(job)
+            self._runs.pop(job, None)
             if job.key is not None:
                 self._of_key[job.key] -= 1
                 self._of_key += Counter()  # forgets those at zero

@@ -1,21 +1,23 @@
 """Who works on which job. A lease is held as long as it is renewed; whoever dies loses it, and another takes the job.
 
-Every write of a worker names its lease's token, so one that was away for too long changes nothing any more.
+Every write of a worker names its lease's token, so one that was away for too long changes nothing any more. Owners take
+turns: one who sends a thousand jobs does not keep those of others waiting for all of them.
 """
 
+import itertools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from model.transcript import Transcript
 from service.errors import SERVER_ERROR, openai_error
 from service.jobs.database import Database
 from service.jobs.ending import end_job
 from service.jobs.job import UNFINISHED
-from service.jobs.rows import job_of, written_transcript
+from service.jobs.rows import AnyRow, job_of, written_transcript
 from service.jobs.schema import jobs
 from service.schemas import TranscriptionOptions
 
@@ -38,7 +40,7 @@ class Lease:
 
 
 class LeaseQueue:
-    """The jobs that wait for work, oldest first.
+    """The jobs that wait for work: owners in turn, of each owner the oldest first.
 
     Args:
         database: where they are.
@@ -50,15 +52,18 @@ class LeaseQueue:
         self.database = database
         self.lease_s = lease_s
         self._max_attempts = max_attempts
+        self._rounds = itertools.count(1)
+        self._served: dict[str, int] = {}  # owner → the round in which one of its jobs was taken here last
 
     def claim(self) -> Lease | None:
-        """The oldest job that nobody works on, or None. Those that were tried too often fail on the way."""
+        """A job that nobody works on, or None. Those that were tried too often fail on the way.
+
+        It is the oldest of the owner with the fewest jobs in work, and among those of whoever was served here least
+        recently.
+        """
         with self.database.write() as connection:
             now_s = self.database.now_s(connection)
-            waiting = and_(jobs.c.status == "queued", jobs.c.not_before <= now_s)
-            abandoned = and_(jobs.c.status == "running", jobs.c.lease_until < now_s)
-            oldest = select(jobs).where(or_(waiting, abandoned)).order_by(jobs.c.id).limit(1)
-            while (row := connection.execute(oldest.with_for_update(skip_locked=True)).first()) is not None:
+            while (row := self._next(connection, now_s)) is not None:
                 if row.attempts < self._max_attempts:
                     break
                 end_job(connection, row.id, "failed", now_s, error=_worn_out(row.attempts))
@@ -75,6 +80,29 @@ class LeaseQueue:
             }
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(values))
             return lease
+
+    def _next(self, connection: Connection, now_s: float) -> AnyRow | None:
+        """The job that is to be taken, locked until the end of the transaction."""
+        waiting = and_(jobs.c.status == "queued", jobs.c.not_before <= now_s)
+        abandoned = and_(jobs.c.status == "running", jobs.c.lease_until < now_s)
+        free: ColumnElement[bool] = or_(waiting, abandoned)
+        first_ids = select(jobs.c.owner, func.min(jobs.c.id)).where(free).group_by(jobs.c.owner)
+        first_id = {row[0]: row[1] for row in connection.execute(first_ids)}
+        held = and_(jobs.c.status == "running", jobs.c.lease_until >= now_s)
+        counts = select(jobs.c.owner, func.count()).where(held).group_by(jobs.c.owner)
+        in_work = {row[0]: row[1] for row in connection.execute(counts)}
+        self._served = {owner: served for owner, served in self._served.items() if owner in first_id}
+
+        def order(owner: str) -> tuple[int, int, str]:
+            return in_work.get(owner, 0), self._served.get(owner, 0), first_id[owner]
+
+        for owner in sorted(first_id, key=order):
+            oldest = select(jobs).where(free, jobs.c.owner == owner).order_by(jobs.c.id).limit(1)
+            row = connection.execute(oldest.with_for_update(skip_locked=True)).first()
+            if row is not None:  # otherwise others are just taking all of this owner's
+                self._served[owner] = next(self._rounds)
+                return row
+        return None
 
     def renew(self, held: Mapping[Lease, float]) -> set[Lease]:
         """Hold leases for another `lease_s`, and note the share of the work done with each.

@@ -160,6 +160,31 @@ def test_a_key_may_have_a_limit_of_its_own() -> None:
     scheduled(test, max_per_key=1)
 
 
+def test_keys_get_places_in_turn() -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Callable[[Job[int]], int]:
+        def work(job: Job[int]) -> int:
+            order.append(name)
+            return 0
+
+        return work
+
+    async def test(scheduler: Scheduler) -> None:
+        first = Held()
+        scheduler.submit(first, key="ann")
+        assert await first.has_begun()
+        names = ("ann1", "ann2", "ann3", "bob1", "bob2", "cy1")
+        jobs = [scheduler.submit(noting(name), key=name.rstrip("123")) for name in names]
+        jobs[1].abandon()
+        first.go.set()
+        for job in (jobs[0], *jobs[2:]):
+            await job.finished
+
+    scheduled(test, workers=1, max_waiting=6)
+    assert order == ["ann1", "bob1", "cy1", "ann3", "bob2"]
+
+
 def test_an_error_of_the_work_is_its_result() -> None:
     def fail(job: Job[int]) -> int:
         raise ZeroDivisionError

@@ -22,6 +22,7 @@ from service.errors import (
 from service.jobs import schema
 from service.jobs.job import Job
 from service.jobs.jobs import Jobs
+from service.jobs.leases import Lease
 from service.recogniser import Progress
 from service.schemas import TranscriptionOptions
 from tests.service.conftest import wait_until
@@ -247,6 +248,34 @@ def test_a_job_that_nobody_survives_fails(make_jobs: Make) -> None:
     failed = jobs.get(poison.id)
     assert (failed.status, failed.attempts) == ("failed", 3)
     assert failed.error and failed.error["code"] == "too_many_attempts"
+
+
+def test_owners_take_turns(make_jobs: Make) -> None:
+    """By how many of their jobs are in work, then by who was served last; every owner's own in order."""
+    jobs = make_jobs(Ear())
+    ids = {submit(jobs, b"%d" % number, owner=name).id: f"{name}{number}" for number, name in enumerate("aaaabbc")}
+    queue = jobs._worker._queue
+    queue.lease_s = 3600.0
+    taken = []
+
+    def take() -> Lease:
+        lease = queue.claim()
+        assert lease
+        taken.append(ids[lease.job_id])
+        return lease
+
+    for _ in range(4):  # as one worker does, one job after the other
+        assert queue.complete(take(), transcript_of(SENTENCES))
+    assert taken == ["a0", "b4", "c6", "a1"]
+    first = take()
+    take()
+    assert taken[4:] == ["b5", "a2"]
+    assert queue.hand_back(first)
+    take()
+    assert taken[6:] == ["b5"], "a has one in work, b none"
+    take()
+    assert taken[7:] == ["a3"]
+    assert queue.claim() is None
 
 
 def test_a_lease_is_renewed_as_long_as_the_work_goes_on(make_jobs: Make) -> None:
