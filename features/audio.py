@@ -9,7 +9,7 @@ Letters in names: N samples in time, C channels.
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +29,7 @@ from features.errors import (
     UnsupportedAudioError,
 )
 from features.limits import AudioLimits, AudioMeter
+from features.seekable import AskingFile
 
 SAMPLE_RATE_HZ = 16_000  # of every Waveform that is decoded here
 BLOCK_FRAMES = 65_536  # decoded at a time by soundfile: 2 MiB for 8 channels
@@ -164,12 +165,16 @@ class AudioBlocks:
 
 
 @contextmanager
-def open_audio(source: Source, limits: AudioLimits = NO_LIMITS) -> Iterator[AudioBlocks]:
+def open_audio(
+    source: Source, limits: AudioLimits = NO_LIMITS, *, go_on: Callable[[], None] = lambda: None
+) -> Iterator[AudioBlocks]:
     """Decode an audio file piece by piece, `with` the file open: `for block_N in blocks`.
 
     Args:
         source: the file.
         limits: what is refused; enforced while decoding, and before it where the file itself tells.
+        go_on: called often while the file's structure is looked at, which takes a second for some hours of mp3; what it
+            raises ends that. Whoever takes the blocks can stop between them.
 
     Raises:
         AudioTooLargeError: more decoded bytes than `limits` allow. All other errors are those of `decode_audio`: what
@@ -182,7 +187,7 @@ def open_audio(source: Source, limits: AudioLimits = NO_LIMITS) -> Iterator[Audi
             file = stack.enter_context(_Nameless(io.FileIO(source)))
             if not file.seekable():  # a pipe
                 file = io.BytesIO(file.read())
-        container, meter = inspect_container(file), AudioMeter(limits)
+        container, meter = inspect_container(AskingFile(file, go_on)), AudioMeter(limits)
         if container.duration_s is not None:
             meter.claim(container.duration_s)
         if container.kind in ("wav", "flac", "vorbis") and not container.open_ended:

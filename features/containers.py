@@ -16,11 +16,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from features.errors import CorruptAudioError, EmptyAudioError, UnsupportedAudioError
 from features.flac_frames import flac_duration
 from features.mpeg_frames import adts_frame_bytes, adts_frame_s, mp3_frame_bytes, mp3_frame_s, xing_frames
+from features.seekable import SeekableFile
 
 # Files of nothing but empty elements would keep the walks below busy for minutes. A million is five hours of live
 # webm, and far more of everything else.
@@ -46,7 +47,7 @@ class Container:
     duration_s: Fraction | None = None
 
 
-def inspect_container(file: BinaryIO) -> Container:
+def inspect_container(file: SeekableFile) -> Container:
     """Name the container that `file` (seekable, opened for reading in binary mode) holds, and check its structure.
 
     The name of the file plays no part. The position of `file` afterwards is undefined.
@@ -86,7 +87,7 @@ def inspect_container(file: BinaryIO) -> Container:
     )
 
 
-def _read(file: BinaryIO, offset: int, count: int) -> bytes:
+def _read(file: SeekableFile, offset: int, count: int) -> bytes:
     file.seek(offset)
     return file.read(count)
 
@@ -100,7 +101,7 @@ def _check_elements(kind: Kind, offset: int, elements: int) -> None:
         raise _broken(kind, offset, f"it has more than {MOST_ELEMENTS} elements")
 
 
-def _after_id3(file: BinaryIO, size: int) -> int:
+def _after_id3(file: SeekableFile, size: int) -> int:
     """The offset behind the ID3v2 tags that the file begins with; 0 if there are none."""
     offset = 0
     for _ in range(MOST_TAGS):
@@ -122,7 +123,7 @@ def _after_id3(file: BinaryIO, size: int) -> int:
 SMALLEST_PLACEHOLDER_BYTES = 0x7FFF_F000
 
 
-def _wav_is_open_ended(file: BinaryIO, size: int) -> bool:
+def _wav_is_open_ended(file: SeekableFile, size: int) -> bool:
     order = ">" if _read(file, 0, 4) == b"RIFX" else "<"
     riff_bytes: int = struct.unpack(order + "I", _read(file, 4, 4))[0]
     offset = 12
@@ -162,7 +163,7 @@ OGG_END_OF_STREAM = 4
 BITS_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _check_ogg(file: BinaryIO, offset: int, size: int) -> int:
+def _check_ogg(file: SeekableFile, offset: int, size: int) -> int:
     """Every page whole and intact, none missing, every logical stream ended; returns how many of them there are."""
     streams = 0
     next_page: dict[int, int] = {}  # serial number of a stream that has not ended → number of its next page
@@ -203,7 +204,7 @@ def _ogg_checksum(page: bytes) -> int:
 SEGMENT_ID, CLUSTER_ID = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 
 
-def _check_webm(file: BinaryIO, size: int) -> None:
+def _check_webm(file: SeekableFile, size: int) -> None:
     """Every element lies inside the file. Segments and clusters of unknown size (a live recording) are looked into."""
     offset, elements = 0, 0
     seen_segment = False
@@ -238,7 +239,7 @@ def _ebml_bytes(head: bytes, at: int) -> int:
 MP4_PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 
 
-def _check_mp4(file: BinaryIO, size: int) -> None:
+def _check_mp4(file: SeekableFile, size: int) -> None:
     """Every box lies inside the file; the index is there and promises no more than the file can hold.
 
     The last is a matter of memory: an index of a hundred bytes can claim four billion samples, and FFmpeg would
@@ -279,7 +280,7 @@ def _check_mp4(file: BinaryIO, size: int) -> None:
 TAGS_AFTER_FRAMES = (b"TAG", b"APE", b"LYR", b"ID3")  # ID3v1, APEv2, Lyrics3, ID3v2
 
 
-def _is_mp3(file: BinaryIO, start: int) -> bool:
+def _is_mp3(file: SeekableFile, start: int) -> bool:
     """One frame header is four bytes, too little to tell mp3 from chance: a second frame or the end has to follow."""
     frame_bytes = mp3_frame_bytes(_read(file, start, 4))
     if not frame_bytes:
@@ -288,7 +289,7 @@ def _is_mp3(file: BinaryIO, start: int) -> bool:
     return not following or bool(mp3_frame_bytes(following)) or following[:3] in TAGS_AFTER_FRAMES
 
 
-def _check_mp3(file: BinaryIO, start: int, size: int) -> Fraction:
+def _check_mp3(file: SeekableFile, start: int, size: int) -> Fraction:
     """Whole frames to the end, and as many as the Xing or Info header says, which sits in a frame of its own.
 
     Returns the seconds of all of them.
@@ -301,7 +302,7 @@ def _check_mp3(file: BinaryIO, start: int, size: int) -> Fraction:
 
 
 def _count_frames(
-    file: BinaryIO,
+    file: SeekableFile,
     offset: int,
     size: int,
     kind: Kind,

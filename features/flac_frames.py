@@ -7,7 +7,8 @@ checksums that make it one.
 import os
 import struct
 from fractions import Fraction
-from typing import BinaryIO
+
+from features.seekable import SeekableFile
 
 TAIL_BYTES = 256 * 1024  # searched for the last frame: the largest usual one has 100 kB
 MOST_CANDIDATES = 16  # sync codes whose whole frame is checked; others than the last frame's come by chance
@@ -19,7 +20,7 @@ FIXED_BLOCK_SIZES = {
 }
 
 
-def flac_duration(file: BinaryIO, start: int) -> Fraction | None:
+def flac_duration(file: SeekableFile, start: int) -> Fraction | None:
     """Seconds that a FLAC file says it has, in its header or else in its last frame; None where neither tells.
 
     Args:

@@ -1,9 +1,11 @@
 """What is no audio, or not all of it: `inspect_container`, and `decode_audio` on damaged files."""
 
 import io
+import itertools
 import random
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import containers
-from features.audio import decode_audio
+from features.audio import decode_audio, open_audio
 from features.containers import inspect_container
 from features.errors import AudioError, CorruptAudioError, EmptyAudioError, UnsupportedAudioError
 from features.mpeg_frames import mp3_frame_bytes
@@ -51,6 +53,28 @@ KINDS = {
 @pytest.mark.parametrize("container", FILES)
 def test_containers_are_told_by_their_content(container: str) -> None:
     assert inspect_container(io.BytesIO(FILES[container])).kind == KINDS[container]
+
+
+@pytest.mark.parametrize("container", ["mp3", "ogg opus", "live webm opus", "fragmented mp4 aac", "adts aac"])
+def test_looking_at_a_container_can_be_ended_anywhere(container: str) -> None:
+    """A frame, page, element or box at a time: a long file has many of them."""
+
+    def ends_after(n: int) -> Callable[[], None]:
+        asked = itertools.count(1)
+
+        def go_on() -> None:
+            if next(asked) > n:
+                raise TimeoutError
+
+        return go_on
+
+    asked: list[None] = []
+    with open_audio(FILES[container], go_on=lambda: asked.append(None)):
+        most = len(asked)
+    assert most > 10
+    for n in (0, most // 2, most - 1):
+        with pytest.raises(TimeoutError), open_audio(FILES[container], go_on=ends_after(n)):
+            pytest.fail("it was not ended")
 
 
 # --- not audio -------------------------------------------------------------------------------------------------------
