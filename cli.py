@@ -308,6 +308,13 @@ def work() -> None:
     raise typer.Exit(run_worker(settings))
 
 
+_HotWords = Annotated[
+    list[str] | None,
+    typer.Option(help="A word or name to prefer, also if the lexicon lacks it; can be given several times."),
+]
+_HotWordBoost = Annotated[float, typer.Option(help=f"How much hot words are preferred, 0 to {LARGEST_BOOST:g}.")]
+
+
 @app.command()
 def transcribe(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files; - reads standard input.")],
@@ -321,13 +328,8 @@ def transcribe(
         int | None, _option("THREADS", "CPU threads to use; unset leaves it to PyTorch.", min_=1)
     ] = None,
     runtime: Annotated[RuntimeChoice, _option("RUNTIME", "What computes the acoustic model.")] = "auto",
-    hot_word: Annotated[
-        list[str] | None,
-        typer.Option(help="A word or name to prefer, also if the lexicon lacks it; can be given several times."),
-    ] = None,
-    hot_word_boost: Annotated[
-        float, typer.Option(help=f"How much hot words are preferred, 0 to {LARGEST_BOOST:g}.")
-    ] = DEFAULT_BOOST,
+    hot_word: _HotWords = None,
+    hot_word_boost: _HotWordBoost = DEFAULT_BOOST,
     format_text: Annotated[
         bool, typer.Option("--format-text", help="Sentence case, and numbers, dates and money in digits.")
     ] = False,
@@ -380,6 +382,8 @@ def listen(
         float,
         typer.Option("--right-context", help="Seconds of audio after a word before it can be certain: 0 to 4."),
     ] = 1.0,
+    hot_word: _HotWords = None,
+    hot_word_boost: _HotWordBoost = DEFAULT_BOOST,
     bundle: Annotated[
         Path, _option("BUNDLE", "Directory of the model bundle.", show_default="bundles/cepstra-base beside cli.py")
     ] = SHIPPED_BUNDLE,
@@ -408,7 +412,8 @@ def listen(
     try:
         config = StreamingConfig(right_s=right_s)
         transcriber = Transcriber.from_bundle(bundle, threads=threads, runtime="torch")
-        session = transcriber.stream(sample_rate_hz=rate, config=config)
+        hot_words = HotWords(tuple(hot_word), hot_word_boost) if hot_word else None
+        session = transcriber.stream(sample_rate_hz=rate, config=config, hot_words=hot_words)
         blocks = microphone_blocks(rate, device) if microphone else pipe_blocks(sys.stdin.buffer)
         run_listener(session, blocks, out=sys.stdout, screen=sys.stderr)
     except CepstraError as error:

@@ -4,9 +4,8 @@ A unit's time is that of the output frames in which CTC emits it. Those are peak
 last from its first unit's first frame to the end of its last unit's last frame.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +14,8 @@ from model.confidence import ConfidenceWeights, word_confidence
 from model.decoder import DecodedUnit
 from model.errors import OptionError
 from model.rejection import RejectionConfig, no_speech_probability, surroundings
-from model.tokenizer import WORD_BOUNDARY, Tokenizer
+from model.spelled_words import SpelledWord, split_words
+from model.tokenizer import Tokenizer
 from model.transcript import Segment, Token, Word
 
 
@@ -63,10 +63,9 @@ def build_segments(
         confidence: how a word's confidence comes about.
         alternatives: how many of what else a search would have written are given with each word, at most.
     """
-    rejection = rejection or RejectionConfig()
     config = config or SegmentConfig()
-    groups: list[list[_SpelledWord]] = []
-    for word in _split_words(units, tokenizer):
+    groups: list[list[SpelledWord]] = []
+    for word in split_words(units, tokenizer):
         if groups:
             pause_s = (word.first_frame - groups[-1][-1].end_frame) * frame_s
             length_s = (word.end_frame - groups[-1][0].first_frame) * frame_s
@@ -74,74 +73,61 @@ def build_segments(
                 groups[-1].append(word)
                 continue
         groups.append([word])
-    segments = []
-    for index, group in enumerate(groups):
-        begin, end = group[0].first_frame - first_frame, group[-1].end_frame - first_frame
-        first, last = surroundings(len(log_probs_SV), begin, end, round(rejection.evidence_s / frame_s))
-        no_speech_prob = no_speech_probability(log_probs_SV[first:last], frame_s, rejection)
-        segments.append(
-            _segment(index, group, no_speech_prob, tokenizer, frame_s, duration_s, confidence, alternatives)
+    return tuple(
+        build_segment(
+            group,
+            log_probs_SV,
+            tokenizer,
+            id=index,
+            frame_s=frame_s,
+            duration_s=duration_s,
+            rejection=rejection,
+            first_frame=first_frame,
+            confidence=confidence,
+            alternatives=alternatives,
         )
-    return tuple(segments)
+        for index, group in enumerate(groups)
+    )
 
 
-@dataclass(frozen=True)
-class _SpelledWord:
-    """A word's units, and the space before it; None before the first word."""
-
-    units: tuple[DecodedUnit, ...]
-    boundary: DecodedUnit | None
-
-    @property
-    def first_frame(self) -> int:
-        return self.units[0].first_frame
-
-    @property
-    def end_frame(self) -> int:
-        """The frame after the word."""
-        return self.units[-1].last_frame + 1
-
-
-def _split_words(units: Sequence[DecodedUnit], tokenizer: Tokenizer) -> Iterator[_SpelledWord]:
-    boundary: DecodedUnit | None = None
-    for is_boundary, run in groupby(units, lambda unit: tokenizer.decode([unit.id]) == WORD_BOUNDARY):
-        if is_boundary:
-            *_, boundary = run
-        else:
-            yield _SpelledWord(tuple(run), boundary)
-
-
-def _segment(
-    index: int,
-    group: list[_SpelledWord],
-    no_speech_prob: float,
+def build_segment(
+    group: Sequence[SpelledWord],
+    log_probs_SV: Float[Tensor, "S V"],
     tokenizer: Tokenizer,
+    *,
+    id: int,
     frame_s: float,
     duration_s: float,
-    weights: ConfidenceWeights | None,
-    alternatives: int,
+    rejection: RejectionConfig | None = None,
+    first_frame: int = 0,
+    confidence: ConfidenceWeights | None = None,
+    alternatives: int = 0,
 ) -> Segment:
+    """One segment of these words, one at least; the other arguments are those of `build_segments`."""
+
     def time_s(frame: int) -> float:
         return min(frame * frame_s, duration_s)
 
     words: list[Word] = []
     tokens: list[Token] = []
     for word in group:
-        text = tokenizer.decode([unit.id for unit in word.units])
-        confidence = word_confidence(word.units, weights)
+        sureness = word_confidence(word.units, confidence)
         evidence = word.units[0].evidence
         others = evidence.alternatives[:alternatives] if evidence else ()
-        words.append(Word(text, time_s(word.first_frame), time_s(word.end_frame), confidence, others))
-        boundary = [word.boundary] if word.boundary and tokens else []
+        words.append(Word(word.text(tokenizer), time_s(word.first_frame), time_s(word.end_frame), sureness, others))
+        boundary = [word.before] if word.before and tokens else []
         for unit in (*boundary, *word.units):
             tokens.append(Token(tokenizer.decode([unit.id]), unit.id, time_s(unit.first_frame), unit.logprob))
+    rejection = rejection or RejectionConfig()
+    begin, end = group[0].first_frame - first_frame, group[-1].end_frame - first_frame
+    first, last = surroundings(len(log_probs_SV), begin, end, round(rejection.evidence_s / frame_s))
     return Segment(
-        id=index,
+        id=id,
         start_s=words[0].start_s,
         end_s=words[-1].end_s,
         text=" ".join(word.text for word in words),
         words=tuple(words),
         tokens=tuple(tokens),
         avg_logprob=sum(token.logprob for token in tokens) / len(tokens),
-        no_speech_prob=no_speech_prob,
+        no_speech_prob=no_speech_probability(log_probs_SV[first:last], frame_s, rejection),
     )

@@ -3,26 +3,26 @@
 Shape legend: S output frames, V vocabulary. How it works is said in `model.streaming`.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.alignment import SegmentConfig, build_segments
+from model.alignment import build_segment
+from model.confidence import ConfidenceWeights
 from model.decoder import DecodedUnit
 from model.errors import OptionError
 from model.rejection import RejectionConfig
+from model.spelled_words import SpelledWord, split_words
 from model.stream_events import Final, Partial, StreamEvent
-from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
+from model.stretches import plan_stretches
+from model.tokenizer import BLANK_ID, Tokenizer
 from model.transcript import Segment
 
 IMPOSSIBLE = -1e4  # log-probability of every unit off the committed path
-ONE_SEGMENT = SegmentConfig(pause_s=math.inf, longest_s=math.inf)
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,12 @@ class StableWords:
     Remembered are the rows of one utterance and of the seconds before it that it is judged with.
 
     Args:
-        decode: log-probs (S, V) → units of the best path; what it is given begins with the committed path, certain.
+        decode: log-probs (S, V) → units of the best path; what it is given may begin with a committed path, certain.
         tokenizer: gives the units' text.
         frame_s: seconds from one output frame to the next.
         rejection: when words are taken to be heard where nobody speaks; such are never committed. None keeps all.
         config: see there.
+        confidence: how words' confidence comes about; None for their letters' posteriors.
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class StableWords:
         frame_s: float,
         rejection: RejectionConfig | None,
         config: CommitConfig,
+        confidence: ConfidenceWeights | None = None,
     ) -> None:
         self._decode = decode
         self._tokenizer = tokenizer
         self._frame_s = frame_s
-        self._rejection = rejection
+        self._rejection, self._confidence = rejection, confidence
         self._pause_frames = max(1, round(config.pause_s / frame_s))
         self._edge_frames = round(config.edge_s / frame_s)
         self._longest_frames = round(config.longest_s / frame_s)
@@ -157,28 +159,37 @@ class StableWords:
         speech = segment is not None and self._is_speech(segment)
         if speech:
             self._commit(words)
-        self._earlier.append([self._text(word) for word in words])
+        self._earlier.append([word.text(self._tokenizer) for word in words])
         events += self._partial(segment if speech or self._committed else None, self._n_committed(words))
         return events
 
-    def _search(self) -> "list[_Heard]":
+    def _search(self) -> list[SpelledWord]:
         """The words of the utterance, the committed ones first."""
-        known_SV = self._rows_SV[max(0, self._begin - self._first_row) :].clone()
+        known_SV = self._rows_SV[max(0, self._begin - self._first_row) :]
         n_committed = self._committed_until - self._begin
-        if n_committed:
-            path_S = torch.full((n_committed,), BLANK_ID)
-            for unit in self._committed:
-                path_S[unit.first_frame - self._begin : unit.last_frame + 1 - self._begin] = unit.id
-            known_SV[:n_committed] = IMPOSSIBLE
-            known_SV[torch.arange(n_committed), path_S] = 0.0
+        if len(known_SV) <= n_committed:
+            return split_words(self._committed, self._tokenizer)
+        # A stretch is searched as if nothing were before it, so those that are committed need not be searched again.
+        first = max(cut for cut, _ in plan_stretches(known_SV[:, BLANK_ID]) if cut <= n_committed)
         units = list(self._committed)
-        for unit in self._decode(known_SV) if len(known_SV) > n_committed else []:
-            if unit.first_frame >= n_committed:
-                first_frame, last_frame = unit.first_frame + self._begin, unit.last_frame + self._begin
+        for unit in self._decode(self._with_certain_path(known_SV, n_committed)[first:]):
+            if unit.first_frame + first >= n_committed:
+                first_frame, last_frame = (self._begin + first + at for at in (unit.first_frame, unit.last_frame))
                 units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
-        return _split(units, self._tokenizer)
+        return split_words(units, self._tokenizer)
 
-    def _endpoint(self, words: "Sequence[_Heard]", *, over: bool) -> tuple[int, int] | None:
+    def _with_certain_path(self, known_SV: Tensor, n_committed: int) -> Tensor:
+        """The rows of the utterance, in which nothing but the committed path is possible as far as it goes."""
+        path_S = torch.full((n_committed,), BLANK_ID)
+        # From the last one on, because the boundary after a stretch lies in the frame of the letter before it.
+        for unit in reversed(self._committed):
+            path_S[unit.first_frame - self._begin : unit.last_frame + 1 - self._begin] = unit.id
+        forced_SV, frames_S = known_SV.clone(), torch.arange(n_committed)
+        forced_SV[:n_committed] = IMPOSSIBLE
+        forced_SV[frames_S, path_S] = known_SV[frames_S, path_S]  # as before, so that pauses are where they were
+        return forced_SV
+
+    def _endpoint(self, words: Sequence[SpelledWord], *, over: bool) -> tuple[int, int] | None:
         """Where the utterance ends: the number of its words, and the frame at which the next one begins."""
         if not words:
             if over:
@@ -201,49 +212,50 @@ class StableWords:
             return certain, begin
         return None
 
-    def _commit(self, words: "Sequence[_Heard]") -> None:
+    def _commit(self, words: Sequence[SpelledWord]) -> None:
         """Commit the words that are settled and that the searches before this one began with too."""
         if len(self._earlier) < self._agreement - 1:
             return
         agreed = 0
         for index, word in enumerate(words):
-            boundary = word.boundary
+            boundary = word.after
             if boundary is None or boundary.first_frame >= self._settled:
                 break
-            if any(len(texts) <= index or texts[index] != self._text(word) for texts in self._earlier):
+            if any(len(texts) <= index or texts[index] != word.text(self._tokenizer) for texts in self._earlier):
                 break
             agreed = index + 1
         if agreed <= self._n_committed(words):
             return
-        last = words[agreed - 1].boundary
+        last = words[agreed - 1].after
         assert last is not None
         # The boundary belongs to it: without one, letters that come could make a longer word of the last one.
-        units = [unit for word in words[:agreed] for unit in (*word.units, word.boundary) if unit is not None]
+        units = [unit for word in words[:agreed] for unit in (*word.units, word.after) if unit is not None]
         self._committed = [*units[:-1], replace(last, last_frame=last.first_frame)]
         self._committed_until = last.first_frame + 1
 
-    def _n_committed(self, words: "Sequence[_Heard]") -> int:
+    def _n_committed(self, words: Sequence[SpelledWord]) -> int:
         return sum(word.end_frame <= self._committed_until for word in words) if self._committed else 0
 
-    def _segment(self, words: "Sequence[_Heard]", duration_s: float) -> Segment | None:
-        units = [unit for word in words for unit in (*word.units, word.boundary) if unit is not None]
-        segments = build_segments(
-            units,
+    def _segment(self, words: Sequence[SpelledWord], duration_s: float) -> Segment | None:
+        if not words:
+            return None
+        return build_segment(
+            words,
             self._rows_SV,
             self._tokenizer,
+            id=self._utterance,
             frame_s=self._frame_s,
             duration_s=duration_s,
-            config=ONE_SEGMENT,
             rejection=self._rejection,
             first_frame=self._first_row,
+            confidence=self._confidence,
         )
-        return segments[0] if segments else None
 
     def _is_speech(self, segment: Segment) -> bool:
         return self._rejection is None or segment.no_speech_prob <= self._rejection.threshold
 
     def _final(self, segment: Segment) -> Final:
-        final = Final(self._utterance, replace(segment, id=self._utterance))
+        final = Final(self._utterance, segment)
         self._utterance, self._shown = self._utterance + 1, None
         return final
 
@@ -256,36 +268,6 @@ class StableWords:
             return []
         self._shown = partial
         return [partial]
-
-    def _text(self, word: "_Heard") -> str:
-        return self._tokenizer.decode([unit.id for unit in word.units])
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """A word's units, and the boundary after it; None where none was heard yet."""
-
-    units: tuple[DecodedUnit, ...]
-    boundary: DecodedUnit | None
-
-    @property
-    def first_frame(self) -> int:
-        return self.units[0].first_frame
-
-    @property
-    def end_frame(self) -> int:
-        """The frame after the word."""
-        return self.units[-1].last_frame + 1
-
-
-def _split(units: Sequence[DecodedUnit], tokenizer: Tokenizer) -> list[_Heard]:
-    words: list[_Heard] = []
-    for is_boundary, run in groupby(units, lambda unit: tokenizer.decode([unit.id]) == WORD_BOUNDARY):
-        if not is_boundary:
-            words.append(_Heard(tuple(run), None))
-        elif words:
-            words[-1] = replace(words[-1], boundary=next(run))
-    return words
 
 
 def _texts(partial: Partial) -> tuple[list[str], list[str]]:

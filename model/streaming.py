@@ -19,16 +19,17 @@ their frames cost next to nothing (`model.stable_words`).
 
 **Utterances** end at pauses: nothing is heard for `pause_s` seconds, or, where nobody pauses, after `longest_s`. The
 language model then begins a new sentence; the network does not notice. At its end all words of an utterance are
-final. Words of which the log-probs say that nobody spoke them are neither shown nor committed (`model.rejection`).
+final, and only then their times are corrected by loudness (`model.word_timing`), which needs to hear what comes after
+them. Words of which the log-probs say that nobody spoke them are neither shown nor committed (`model.rejection`).
 
 **Bounds.** Remembered are one block, the audio that the speech detector has not judged (about 1.5 s), the features of
-the right context, one utterance's log-probs, and the running mean. The work of a block is bounded by the longest
-utterance, not by the length of the stream.
+the right context, one utterance's log-probs, the loudness of a minute or so, and the running mean. The work of a block
+is bounded by the longest utterance, not by the length of the stream.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -36,17 +37,25 @@ from torch import Tensor
 
 from features.audio import SAMPLE_RATE_HZ
 from features.errors import AudioParameterError, NonFiniteAudioError
+from features.loudness import LoudnessMeter
 from features.resampling import StreamingResampler
 from features.speech_detection import SpeechDetectionConfig
 from features.streaming import StreamingFrontEnd
+from model.cancellation import CancelToken, check
 from model.checkpoint import Bundle
+from model.confidence import ConfidenceWeights
 from model.decoder import DecodedUnit
 from model.errors import OptionError
 from model.latency_control import LatencyControlledModel, RunningMean
 from model.rejection import RejectionConfig
 from model.speech_gate import GatedAudio, SpeechGate
 from model.stable_words import CommitConfig, StableWords
-from model.stream_events import StreamEvent
+from model.stream_events import Final, StreamEvent
+from model.transcript import Transcript
+from model.word_timing import TimingConfig, place_words
+
+PIECE_S = 1.0  # of what is fed, worked on between two looks at whether it is still wanted
+LOUDNESS_AROUND_S = 5.0  # of the longest utterance, remembered too: the speech gate holds back, pauses are measured
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,9 @@ class StreamingSession:
         rejection: which words are dropped because nobody speaks; None for none.
         sample_rate_hz: rate of the samples that are fed, hertz.
         config: see there.
+        confidence: how words' confidence comes about; None for their letters' posteriors.
+        timing: how the times of final words are corrected by loudness; None for the frames of their letters.
+        cancelled: ends the session soon after it was cancelled; `decode` has to look at it too.
 
     Raises:
         features.errors.AudioParameterError: the rate is outside the supported range.
@@ -107,6 +119,9 @@ class StreamingSession:
         rejection: RejectionConfig | None,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         config: StreamingConfig | None = None,
+        confidence: ConfidenceWeights | None = None,
+        timing: TimingConfig | None = None,
+        cancelled: CancelToken | None = None,
     ) -> None:
         self.config = config = config or StreamingConfig()
         self.sample_rate_hz = sample_rate_hz
@@ -126,13 +141,18 @@ class StreamingSession:
         self._gate = SpeechGate(self._samples_per_frame, detection)
         self._front_end = StreamingFrontEnd(bundle.front_end)
         self._model = LatencyControlledModel(bundle.acoustic_model, right_frames=right_frames, mean=mean)
-        self._words = StableWords(decode, bundle.tokenizer, frame_s, rejection, config.commit)
+        self._words = StableWords(decode, bundle.tokenizer, frame_s, rejection, config.commit, confidence)
+        self._timing = timing
+        self._cancelled = cancelled
         self._start()
 
     def _start(self) -> None:
         self._fed = 0  # samples, at the stream's own rate
         self._heard = 0  # samples that the gate was given, at 16 kHz
         self._waiting_N = np.zeros(0, np.float32)  # less than a block
+        keep_s = self.config.commit.longest_s + self.config.right_s + LOUDNESS_AROUND_S
+        self._loudness = LoudnessMeter(SAMPLE_RATE_HZ, keep_s=keep_s)
+        self._said_until_s = 0.0  # where the last word of the utterance before ends
 
     @property
     def duration_s(self) -> float:
@@ -147,19 +167,31 @@ class StreamingSession:
         Raises:
             features.errors.AudioParameterError: these are no mono samples of floating point.
             features.errors.NonFiniteAudioError: one of them is NaN or infinite. The session stays as it was.
+            WorkCancelledError: the session was cancelled; it is of no more use.
         """
         self._check(samples_N)
-        self._fed += len(samples_N)
-        return self._hear(self._resampler.feed(np.asarray(samples_N, np.float32)))
+        piece = round(PIECE_S * self.sample_rate_hz)
+        events: list[StreamEvent] = []
+        for first in range(0, len(samples_N), piece):
+            check(self._cancelled)
+            piece_N = samples_N[first : first + piece]
+            self._fed += len(piece_N)
+            events += self._hear(self._resampler.feed(np.asarray(piece_N, np.float32)))
+        return events
 
     def flush(self) -> list[StreamEvent]:
         """End of the audio: return the rest of the words, and be ready for other audio, whose times begin at 0.
 
         The running mean is kept: what follows most probably comes by the same microphone.
+
+        Raises:
+            WorkCancelledError: as in `feed`.
         """
+        check(self._cancelled)
         events = self._hear(self._resampler.flush())
         duration_s = self.duration_s
         rest_N, self._waiting_N = self._waiting_N, self._waiting_N[:0]
+        self._loudness.feed(rest_N)
         for step in [*self._gate.feed(rest_N), *self._gate.flush()]:
             events += self._take(step, duration_s)
         self._words.restart_numbers()
@@ -181,15 +213,36 @@ class StreamingSession:
         self._waiting_N = np.concatenate([self._waiting_N, samples_N])
         events: list[StreamEvent] = []
         while len(self._waiting_N) >= self._block_samples:
+            check(self._cancelled)
             block_N, self._waiting_N = np.split(self._waiting_N, [self._block_samples])
             self._heard += len(block_N)
+            self._loudness.feed(block_N)
             for step in self._gate.feed(block_N):
                 events += self._take(step, self._heard / SAMPLE_RATE_HZ)
         return events
 
-    @torch.inference_mode()
     def _take(self, step: GatedAudio, duration_s: float) -> list[StreamEvent]:
         """What one step of the gate makes known."""
+        events = self._listen(step, duration_s)
+        return [self._placed(event, duration_s) if isinstance(event, Final) else event for event in events]
+
+    def _placed(self, final: Final, duration_s: float) -> Final:
+        """The utterance with the times of its words corrected by loudness."""
+        if self._timing is None:
+            return final
+        transcript = place_words(
+            Transcript(final.segment.text, (final.segment,), duration_s),
+            self._loudness.levels_db(),
+            self._timing,
+            levels_from_s=self._loudness.first_s,
+            earliest_s=min(self._said_until_s, duration_s),
+        )
+        segment = transcript.segments[0]
+        self._said_until_s = segment.end_s
+        return replace(final, segment=segment)
+
+    @torch.inference_mode()
+    def _listen(self, step: GatedAudio, duration_s: float) -> list[StreamEvent]:
         if step.begins:
             self._words.begin(step.first_sample // self._samples_per_frame)
         settled_SV, outlook_SV = self._compute(self._front_end.feed(torch.from_numpy(step.samples_N.copy())))

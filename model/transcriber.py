@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -182,11 +183,7 @@ class Transcriber:
             raise AlternativesError(f"{alternatives} alternatives are asked for; 0 to {MOST_ALTERNATIVES} can be")
         if alternatives and self._search is None:
             raise AlternativesError(f"{self.name!r} is decoded greedily; only a language model's search has others")
-        search = self._search.stopped_by(cancelled) if self._search else None
-        if hot_words is not None and hot_words.terms:
-            if search is None:
-                raise HotWordError(f"{self.name!r} is decoded greedily; only a language model's search has hot words")
-            search = search.with_hot_words(hot_words)
+        search = self._searching(hot_words, cancelled)
         decode = search.decode if search else self.decode
         boundary = search.boundary if search else None
         transcription = Transcription(
@@ -200,32 +197,55 @@ class Transcriber:
         )
         cutter, meter = self._cutter(), LoudnessMeter(self._rate_hz)
         check(cancelled)
-        with self._opened(audio, max_duration_s) as blocks:
+        with self._opened(audio, max_duration_s, cancelled) as blocks:
             for first_frame, log_probs_SV in self._listen(blocks, cutter, progress, cancelled, meter):
                 transcription.feed(first_frame, log_probs_SV)
         check(cancelled)
         transcript = transcription.finish(cutter.seen_samples / self._rate_hz)
-        return place_words(transcript, meter.levels_db(), self.timing) if self.timing else transcript
+        if self.timing is None:
+            return transcript
+        return place_words(transcript, meter.levels_db(), self.timing, cancelled=cancelled)
+
+    def _searching(self, hot_words: HotWords | None, cancelled: CancelToken | None) -> "BeamSearch | Rescorer | None":
+        """The search with a request's own words; None for greedy decoding."""
+        search = self._search.stopped_by(cancelled) if self._search else None
+        if hot_words is None or not hot_words.terms:
+            return search
+        if search is None:
+            raise HotWordError(f"{self.name!r} is decoded greedily; only a language model's search has hot words")
+        return search.with_hot_words(hot_words)
 
     def stream(
-        self, *, sample_rate_hz: int = SAMPLE_RATE_HZ, config: StreamingConfig | None = None
+        self,
+        *,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        config: StreamingConfig | None = None,
+        hot_words: HotWords | None = None,
+        cancelled: CancelToken | None = None,
     ) -> StreamingSession:
         """Transcribe audio while it arrives (`model.streaming`); one session for each stream, from any thread.
 
         Args:
             sample_rate_hz: rate of the samples that it will be fed, hertz, 8000 to 192000.
             config: latency against accuracy and work.
+            hot_words: as in `transcribe`, for all that the session hears.
+            cancelled: ends the session soon after it was cancelled from another thread.
 
         Raises:
             features.errors.AudioParameterError: the rate is outside the supported range.
+            HotWordError: as in `transcribe`.
         """
+        search = self._searching(hot_words, cancelled)
         return StreamingSession(
             self.bundle,
-            self.decode,
+            search.decode if search else self.decode,
             detection=self.detection,
             rejection=self.rejection,
             sample_rate_hz=sample_rate_hz,
             config=config,
+            confidence=self.confidence,
+            timing=self.timing,
+            cancelled=cancelled,
         )
 
     def n_best(
@@ -321,12 +341,16 @@ class Transcriber:
 
     @contextmanager
     def _opened(
-        self, audio: bytes | str | os.PathLike[str] | Waveform | AudioStream, max_duration_s: float | None
+        self,
+        audio: bytes | str | os.PathLike[str] | Waveform | AudioStream,
+        max_duration_s: float | None,
+        cancelled: CancelToken | None,
     ) -> Iterator[AudioStream]:
         if isinstance(audio, Waveform):
             yield self._checked(_accept(audio, max_duration_s))
         elif isinstance(audio, bytes | str | os.PathLike):
-            with open_audio(audio, AudioLimits(max_duration_s=max_duration_s)) as blocks:
+            limits = AudioLimits(max_duration_s=max_duration_s)
+            with open_audio(audio, limits, go_on=partial(check, cancelled)) as blocks:
                 yield blocks
         else:
             yield audio

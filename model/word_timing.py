@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from features.loudness import BLOCKS_PER_S
+from model.cancellation import CancelToken, check
 from model.errors import OptionError
 from model.transcript import Segment, Transcript, Word
 
@@ -64,20 +65,35 @@ class TimingConfig:
             raise OptionError(f"{self} has a share outside 0..1 or a time below 0")
 
 
-def place_words(transcript: Transcript, levels_db_L: Float[np.ndarray, " L"], config: TimingConfig) -> Transcript:
+def place_words(
+    transcript: Transcript,
+    levels_db_L: Float[np.ndarray, " L"],
+    config: TimingConfig,
+    *,
+    levels_from_s: float = 0.0,
+    earliest_s: float = 0.0,
+    cancelled: CancelToken | None = None,
+) -> Transcript:
     """The transcript with the times of words and segments corrected by loudness.
 
     No word overlaps another, and none reaches beyond the audio.
 
     Args:
         transcript: its words last from the first frame of their letters to the end of the last.
-        levels_db_L: loudness of every 10 ms, from the audio's start, dB.
+        levels_db_L: loudness of every 10 ms, dB.
         config: how.
+        levels_from_s: when the first of these begins, seconds from the audio's start.
+        earliest_s: no word begins before it.
+        cancelled: ends the work soon after it was cancelled; an hour of speech takes more than a second.
+
+    Raises:
+        WorkCancelledError: `cancelled` was cancelled.
     """
     words = transcript.words
     if not words:
         return transcript
-    starts_s, ends_s = _boundaries(words, levels_db_L, transcript.duration_s, config)
+    levels = _Levels(levels_db_L, levels_from_s, config)
+    starts_s, ends_s = _boundaries(words, levels, earliest_s, transcript.duration_s, config, cancelled)
     placed = iter(
         replace(word, start_s=start_s, end_s=end_s)
         for word, start_s, end_s in zip(words, starts_s, ends_s, strict=True)
@@ -91,16 +107,24 @@ def _with_words(segment: Segment, placed: Iterator[Word]) -> Segment:
 
 
 def _boundaries(
-    words: Sequence[Word], levels_db_L: np.ndarray, duration_s: float, config: TimingConfig
+    words: Sequence[Word],
+    levels: "_Levels",
+    earliest_s: float,
+    duration_s: float,
+    config: TimingConfig,
+    cancelled: CancelToken | None,
 ) -> tuple[list[float], list[float]]:
     """Begin and end of each word: what lies before the first, between each two, and after the last, in turn."""
     starts_s: list[float] = []
     ends_s: list[float] = []
     for at in range(len(words) + 1):
+        check(cancelled)
         # The end of the word before may not come before its beginning, which is settled; and the beginning of the word
         # after not behind the word that follows.
         first_s = (
-            min(max(starts_s[-1] + SHORTEST_WORD_S, words[at - 1].end_s - config.early_s), duration_s) if at else 0.0
+            min(max(starts_s[-1] + SHORTEST_WORD_S, words[at - 1].end_s - config.early_s), duration_s)
+            if at
+            else earliest_s
         )
         last_s = words[at].start_s + config.late_s if at < len(words) else duration_s
         if at + 1 < len(words):
@@ -109,7 +133,7 @@ def _boundaries(
         end_s = words[at - 1].end_s if at else -math.inf
         start_s = words[at].start_s if at < len(words) else math.inf
         if start_s - end_s <= 2 * config.reach_s:
-            pause = _pause(levels_db_L, first_s, last_s, end_s, start_s, config)
+            pause = levels.pause(first_s, last_s, end_s, start_s)
             if pause is None:
                 middle_s = config.share_before * end_s + (1 - config.share_before) * start_s
                 middle_s = min(max(middle_s, first_s), last_s)
@@ -118,32 +142,45 @@ def _boundaries(
             starts_s.append(pause[1])
             continue
         if at:
-            pause = _pause(levels_db_L, first_s, min(end_s + config.reach_s, duration_s), end_s, math.inf, config)
+            pause = levels.pause(first_s, min(end_s + config.reach_s, duration_s), end_s, math.inf)
             ends_s.append(min(pause[0] if pause else end_s + config.lag_s, duration_s))
         if at < len(words):
-            pause = _pause(levels_db_L, max(0.0, start_s - config.reach_s), last_s, -math.inf, start_s, config)
-            starts_s.append(max(pause[1] if pause else start_s - config.lead_s, 0.0))
+            pause = levels.pause(max(earliest_s, start_s - config.reach_s), last_s, -math.inf, start_s)
+            starts_s.append(max(pause[1] if pause else start_s - config.lead_s, earliest_s))
     return starts_s, [max(start_s, end_s) for start_s, end_s in zip(starts_s, ends_s, strict=True)]
 
 
-def _pause(
-    levels_db_L: np.ndarray, first_s: float, last_s: float, end_s: float, start_s: float, config: TimingConfig
-) -> tuple[float, float] | None:
-    """The longest quiet stretch between `first_s` and `last_s`, if it lies between what is over and what begins."""
-    around_s = (max(first_s, end_s) + min(last_s, start_s)) / 2
-    first, last = (max(0, round((around_s + way * config.context_s) * BLOCKS_PER_S)) for way in (-1, 1))
-    nearby_L = levels_db_L[first:last]
-    if len(nearby_L) < BLOCKS_PER_S * 2 * config.shortest_pause_s:
-        return None
-    background_db, loudest_db = np.percentile(nearby_L, (10, 95))
-    if loudest_db - background_db < config.least_range_db:
-        return None
-    quiet_below_db = background_db + config.quiet_share * (loudest_db - background_db)
-    first, last = round(first_s * BLOCKS_PER_S), round(last_s * BLOCKS_PER_S)
-    quiet_L = np.concatenate([[False], levels_db_L[first:last] < quiet_below_db, [False]])
-    begins, ends = (np.flatnonzero(edge) for edge in (quiet_L[1:] & ~quiet_L[:-1], quiet_L[:-1] & ~quiet_L[1:]))
-    if not len(begins) or (ends - begins).max() < round(config.shortest_pause_s * BLOCKS_PER_S):
-        return None
-    longest = int((ends - begins).argmax())
-    pause = (first + int(begins[longest])) / BLOCKS_PER_S, (first + int(ends[longest])) / BLOCKS_PER_S
-    return pause if pause[0] <= start_s and pause[1] >= end_s else None
+@dataclass(frozen=True)
+class _Levels:
+    """Loudness of every 10 ms from `first_s` on."""
+
+    db_L: np.ndarray
+    first_s: float
+    config: TimingConfig
+
+    def pause(self, first_s: float, last_s: float, end_s: float, start_s: float) -> tuple[float, float] | None:
+        """The longest quiet stretch between `first_s` and `last_s`, if it lies between what is over and what begins."""
+        config, db_L = self.config, self.db_L
+        around_s = (max(first_s, end_s) + min(last_s, start_s)) / 2
+        first, last = (self._block(around_s + way * config.context_s) for way in (-1, 1))
+        nearby_L = db_L[first:last]
+        if len(nearby_L) < BLOCKS_PER_S * 2 * config.shortest_pause_s:
+            return None
+        background_db, loudest_db = np.percentile(nearby_L, (10, 95))
+        if loudest_db - background_db < config.least_range_db:
+            return None
+        quiet_below_db = background_db + config.quiet_share * (loudest_db - background_db)
+        first, last = self._block(first_s), self._block(last_s)
+        quiet_L = np.concatenate([[False], db_L[first:last] < quiet_below_db, [False]])
+        begins, ends = (np.flatnonzero(edge) for edge in (quiet_L[1:] & ~quiet_L[:-1], quiet_L[:-1] & ~quiet_L[1:]))
+        if not len(begins) or (ends - begins).max() < round(config.shortest_pause_s * BLOCKS_PER_S):
+            return None
+        longest = int((ends - begins).argmax())
+        pause = self._time_s(first + int(begins[longest])), self._time_s(first + int(ends[longest]))
+        return pause if pause[0] <= start_s and pause[1] >= end_s else None
+
+    def _block(self, time_s: float) -> int:
+        return max(0, round((time_s - self.first_s) * BLOCKS_PER_S))
+
+    def _time_s(self, block: int) -> float:
+        return self.first_s + block / BLOCKS_PER_S

@@ -102,6 +102,7 @@ def test_listen_writes_a_line_for_each_utterance(bundle: Path, transcriber: Tran
         (["--rate", "7000"], 1, "sample rate is 7000 Hz"),
         (["--right-context", "9"], 1, "right context 9.0 s"),
         (["--device", "desk"], 2, "it goes with --microphone"),
+        (["--hot-word", "Foster"], 1, "only a language model's search has hot words"),
     ],
 )
 def test_listen_says_what_is_wrong(bundle: Path, arguments: list[str], status: int, message: str) -> None:

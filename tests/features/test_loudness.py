@@ -29,6 +29,19 @@ def test_pieces_are_as_loud_as_the_whole(lengths: list[int], seed: int) -> None:
     np.testing.assert_array_equal(pieces.levels_db(), whole.levels_db())
 
 
+def test_what_is_kept_are_the_last_seconds() -> None:
+    samples_N = np.random.default_rng(1).standard_normal(10 * RATE_HZ).astype(np.float32)
+    samples_N *= np.repeat(np.geomspace(1e-4, 1, 100), RATE_HZ // 10).astype(np.float32)  # louder and louder
+    whole, bounded = LoudnessMeter(RATE_HZ), LoudnessMeter(RATE_HZ, keep_s=1.5)
+    whole.feed(samples_N)
+    for piece_N in np.array_split(samples_N, 37):
+        bounded.feed(piece_N)
+        assert len(bounded.levels_db()) <= 300
+    first = round(100 * bounded.first_s)
+    assert 700 <= first <= 850
+    np.testing.assert_array_equal(bounded.levels_db(), whole.levels_db()[first:])
+
+
 def test_digital_silence_is_the_quietest_there_is() -> None:
     meter = LoudnessMeter(RATE_HZ)
     meter.feed(np.zeros(320, dtype=np.float32))

@@ -20,6 +20,7 @@ from model.checkpoint import Bundle
 from model.errors import HotWordError
 from model.hot_words import LARGEST_BOOST, LONGEST_TERM, MOST_TERMS, HotWords, spell
 from model.language_model import BeamSearchConfig, LanguageModel
+from model.stream_events import Final
 from model.tokenizer import CharacterTokenizer
 from model.transcriber import Transcriber
 from tests.arpa import arpa
@@ -186,20 +187,45 @@ def test_what_cannot_be_spelled_is_named(search: BeamSearch, term: str) -> None:
         search.with_hot_words(HotWords((term,)))
 
 
-def test_a_transcriber_takes_them_for_one_call(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    greedy = Transcriber(tiny_bundle, detection=None)
-    waveform = Waveform(np.random.default_rng(1).normal(0, 0.1, 80_000).astype(np.float32))
+NOISE = Waveform(np.random.default_rng(1).normal(0, 0.1, 80_000).astype(np.float32))
+
+
+@pytest.fixture
+def greedy(tiny_bundle: Bundle) -> Transcriber:
+    return Transcriber(tiny_bundle, detection=None)
+
+
+@pytest.fixture
+def led(tiny_bundle: Bundle, tmp_path: Path) -> Transcriber:
+    """The same network, whose search knows no word but the letters."""
     letters = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     path = tmp_path / "lm.arpa"
     special = {"<s>": -99.0, "</s>": -1.0, "<unk>": -6.0}
     path.write_text(arpa(special | dict.fromkeys(letters, -1.4), {("A", "B"): -1.0}))
     model = LanguageModel(path, letters, BeamSearchConfig(beam_size=20))
-    led = Transcriber(replace(tiny_bundle, language_model=model), detection=None)
-    word = next(word.text for word in greedy.transcribe(waveform).words if len(word.text) > 2)
-    before = led.transcribe(waveform)
+    return Transcriber(replace(tiny_bundle, language_model=model), detection=None)
+
+
+def test_a_transcriber_takes_them_for_one_call(greedy: Transcriber, led: Transcriber) -> None:
+    word = next(word.text for word in greedy.transcribe(NOISE).words if len(word.text) > 2)
+    before = led.transcribe(NOISE)
     assert word not in before.text.split()
-    assert word in led.transcribe(waveform, hot_words=HotWords((word,), 20.0)).text.split()
-    assert led.transcribe(waveform) == before
+    assert word in led.transcribe(NOISE, hot_words=HotWords((word,), 20.0)).text.split()
+    assert led.transcribe(NOISE) == before
     with pytest.raises(HotWordError, match="decoded greedily"):
-        greedy.transcribe(waveform, hot_words=HotWords(("abc",)))
-    assert greedy.transcribe(waveform, hot_words=HotWords(())) == greedy.transcribe(waveform)
+        greedy.transcribe(NOISE, hot_words=HotWords(("abc",)))
+    assert greedy.transcribe(NOISE, hot_words=HotWords(())) == greedy.transcribe(NOISE)
+
+
+def test_a_live_session_takes_them_too(greedy: Transcriber, led: Transcriber) -> None:
+    word = next(word for word in heard_live(greedy) if len(word) > 2)
+    assert word not in heard_live(led)
+    assert word in heard_live(led, HotWords((word,), 20.0))
+    with pytest.raises(HotWordError, match="decoded greedily"):
+        greedy.stream(hot_words=HotWords(("abc",)))
+
+
+def heard_live(transcriber: Transcriber, hot_words: HotWords | None = None) -> list[str]:
+    session = transcriber.stream(hot_words=hot_words)
+    events = [*session.feed(NOISE.samples_N), *session.flush()]
+    return [word.text for event in events if isinstance(event, Final) for word in event.segment.words]

@@ -1,12 +1,15 @@
 """Words out of log-probs that are made up, frame by frame, so that every event is known."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from model.decoder import DecodedUnit, decode_greedy
+from model.decoder import DecodedUnit, append_stretch, decode_greedy
 from model.rejection import RejectionConfig
 from model.stable_words import CommitConfig, StableWords
 from model.stream_events import Final, Partial, StreamEvent
+from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, CharacterTokenizer
 
 FRAME_S = 0.04
@@ -37,7 +40,7 @@ def test_what_two_searches_do_not_agree_on_is_not_committed() -> None:
 
 
 def test_the_search_goes_on_from_the_committed_path() -> None:
-    """It is given as certain, whatever the log-probs say; and a committed word is never made longer."""
+    """Nothing else is possible in its frames, whatever the log-probs say; and a committed word is never made longer."""
     given: list[Tensor] = []
 
     def decode(log_probs_SV: Tensor) -> list[DecodedUnit]:
@@ -51,9 +54,36 @@ def test_the_search_goes_on_from_the_committed_path() -> None:
     forced_SV = given[-1][:8]
     path = rows("_f_o_r_ ").argmax(-1)
     assert forced_SV.argmax(-1).tolist() == path.tolist()
-    assert set(forced_SV.gather(1, path.unsqueeze(1)).flatten().tolist()) == {0.0}
+    chosen_SV = path.unsqueeze(1)
+    assert torch.equal(forced_SV.gather(1, chosen_SV), rows("_f_o_r_ ").gather(1, chosen_SV))  # pauses stay pauses
     assert forced_SV.sort(descending=True).values[:, 1].max() < -1000
     assert given[-1][8:].max() < 0  # what comes after is as it was
+
+
+def test_what_was_committed_before_a_short_pause_is_not_searched_again() -> None:
+    """The search begins anew at pauses; the boundary that it puts between has no frame of its own."""
+    given: list[Tensor] = []
+
+    def decode(log_probs_SV: Tensor) -> list[DecodedUnit]:
+        given.append(log_probs_SV.clone())
+        units: list[DecodedUnit] = []
+        for first, end in plan_stretches(log_probs_SV[:, BLANK_ID]):
+            found = [
+                replace(unit, first_frame=first + unit.first_frame, last_frame=first + unit.last_frame)
+                for unit in decode_greedy(log_probs_SV[first:end])
+            ]
+            append_stretch(units, found, TOKENIZER.encode(" ")[0])
+        return units
+
+    words = new_words(decode=decode)
+    assert shown(words.feed(rows("_t_o________"), rows("b_"), duration_s=0.6)) == ["|to b"]
+    assert shown(words.feed(rows("b_e "), rows(""), duration_s=0.7)) == ["to|be"]
+    assert shown(words.feed(rows("_o_r"), rows(""), duration_s=0.8)) == ["to be|or"]
+    assert path_of(given[-1]) == "_t_o________b_e _o_r"
+    assert given[-1][3].sort(descending=True).values[1] < -1000  # the letter, not the boundary in its frame
+    assert shown(words.feed(rows("_ "), rows(""), duration_s=0.9)) == ["to be or|"]
+    assert path_of(given[-1]) == "____b_e _o_r_ "
+    assert shown(words.close(rows(""), 1000, duration_s=0.9)) == ["TO BE OR"]
 
 
 def test_an_utterance_ends_at_a_pause() -> None:
@@ -144,6 +174,11 @@ def shown(events: list[StreamEvent]) -> list[str]:
         else " ".join(word.text for word in event.words) + "|" + " ".join(word.text for word in event.interim)
         for event in events
     ]
+
+
+def path_of(log_probs_SV: Tensor) -> str:
+    """The best unit of each frame, `_` for the blank."""
+    return "".join("_" if unit == BLANK_ID else TOKENIZER.decode([unit]) for unit in log_probs_SV.argmax(-1).tolist())
 
 
 def rows(path: str, sureness: float = 9.0) -> Tensor:

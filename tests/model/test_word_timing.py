@@ -3,6 +3,7 @@
 import csv
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from features.audio import decode_audio
 from features.loudness import LoudnessMeter
 from model.alignment import SegmentConfig, build_segments
+from model.cancellation import CancelToken
 from model.checkpoint import Bundle
-from model.errors import OptionError
+from model.errors import OptionError, WorkCancelledError
 from model.forced_alignment import force_align
 from model.transcriber import Transcriber
 from model.transcript import Segment, Transcript, Word
@@ -43,6 +45,23 @@ def test_a_closure_is_no_pause() -> None:
 def test_where_loudness_says_nothing_words_grow_into_the_gap() -> None:
     ((start, end),) = placed_words([(1.0, 1.4)], "#" * 300)
     assert (start, end) == pytest.approx((1.0 - CONFIG.lead_s, 1.4 + CONFIG.lag_s))
+
+
+def test_levels_may_begin_later_and_words_no_earlier_than_they_may() -> None:
+    loudness = "." * 30 + "#" * 50 + "." * 30 + "#" * 60 + "." * 30
+    words = [(0.24, 0.72), (1.0, 1.6)]
+    whole = placed_words(words, loudness)
+    hour = [(3600 + start_s, 3600 + end_s) for start_s, end_s in words]
+    later = placed_words(hour, loudness, 3602.0, levels_from_s=3600.0)
+    np.testing.assert_allclose(np.array(later) - 3600, whole)
+    assert placed_words(words, loudness, earliest_s=0.5)[0][0] == 0.5
+
+
+def test_placing_many_words_can_be_cancelled() -> None:
+    token = CancelToken()
+    token.cancel()
+    with pytest.raises(WorkCancelledError):
+        placed_words([(0.2, 0.4)], "#" * 100, cancelled=token)
 
 
 @settings(deadline=None)
@@ -116,16 +135,16 @@ def known_times(folder: Path) -> dict[str, list[tuple[str, float, float]]]:
 
 
 def placed_words(
-    spans: list[tuple[float, float]], loudness: str, duration_s: float | None = None
+    spans: list[tuple[float, float]], loudness: str, duration_s: float | None = None, **options: Any
 ) -> list[tuple[float, float]]:
-    """Every word a segment of its own, for each to keep the times of its words."""
+    """Every word a segment of its own, for each to keep the times of its words; options are those of `place_words`."""
     segments = tuple(
         Segment(at, start, end, "a", (Word("a", start, end, 1.0),), (), 0.0, 0.0)
         for at, (start, end) in enumerate(spans)
     )
     duration_s = len(loudness) / 100 if duration_s is None else duration_s
     levels_db_L = np.array([-20.0 if block == "#" else -70.0 for block in loudness], dtype=np.float32)
-    placed = place_words(Transcript("", segments, duration_s), levels_db_L, CONFIG)
+    placed = place_words(Transcript("", segments, duration_s), levels_db_L, CONFIG, **options)
     assert all((s.start_s, s.end_s) == (s.words[0].start_s, s.words[-1].end_s) for s in placed.segments)
     times = [(word.start_s, word.end_s) for word in placed.words]
     assert all(one[1] <= other[0] for one, other in pairwise(times))
