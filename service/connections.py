@@ -14,6 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from service.errors import openai_error
 
 LINGER_S = 5.0  # that the client of a WebSocket has to read what is left
+CLOSE_NO_UTF8 = 1007  # RFC 6455
 MAX_HEAD_BYTES = 64 * 1024  # request line and headers
 
 
@@ -24,6 +25,18 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         """Serve it; closing in good order waits for ever where the client does not read."""
         await super().run_asgi()
         self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on; uvicorn logs an error with a traceback where a stranger's text is no UTF-8."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(CLOSE_NO_UTF8)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
 
 def bounded_http(header_s: float) -> type[asyncio.Protocol]:

@@ -251,6 +251,7 @@ TABLE: dict[type[CepstraError], Row] = {
     JobsUnavailableError: Row(503, SERVER_ERROR, "jobs_unavailable"),
 }
 
+LONGEST_TEXT = 2_000  # characters of a message
 INTERNAL_MESSAGE = "The server had an internal error. Its log has the details under this request's x-request-id."
 
 
@@ -286,5 +287,11 @@ def openai_error(
     message: str, type_: str = INVALID_REQUEST, *, param: str | None = None, code: str | None = None
 ) -> dict[str, object]:
     """OpenAI's error object."""
-    sendable = message.encode(errors="replace").decode()  # what a client sent may hold halves of surrogate pairs
-    return {"error": {"message": sendable, "type": type_, "param": param, "code": code}}
+    param = None if param is None else sendable(param)
+    return {"error": {"message": sendable(message), "type": type_, "param": param, "code": code}}
+
+
+def sendable(text: str) -> str:
+    """What a client sent, fit to be sent back: it may hold halves of surrogate pairs, and have any length."""
+    shortened = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return shortened.encode(errors="replace").decode()

@@ -10,6 +10,7 @@ within seconds, also of a client that says nothing.
 """
 
 import asyncio
+import json
 import logging
 import math
 import time
@@ -24,7 +25,15 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from features.errors import CepstraError
 from model.transcript import Word
 from service.access import SUBPROTOCOL
-from service.errors import IdleSocketError, SlowReaderError, SocketLimitError, error_object, row_of
+from service.errors import (
+    IdleSocketError,
+    InvalidRequestError,
+    SlowReaderError,
+    SocketLimitError,
+    error_object,
+    row_of,
+    sendable,
+)
 from service.formats import to_line
 
 logger = logging.getLogger("cepstra.service")
@@ -164,7 +173,16 @@ async def opened(websocket: WebSocket, *, idle_s: float, send_s: float) -> Async
 def error_event(error: Exception, *, client_event_id: str | None = None) -> dict[str, Any]:
     """An error as an event, for either kind of socket."""
     content: Any = error_object(error)["error"]
-    return {"type": "error", "event_id": new_id("event"), "error": {**content, "event_id": client_event_id}}
+    named = None if client_event_id is None else sendable(client_event_id)
+    return {"type": "error", "event_id": new_id("event"), "error": {**content, "event_id": named}}
+
+
+def read_json(text: str) -> Any:
+    """What a client sent as a text message; raises InvalidRequestError where it is no JSON, or too deep or too long."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError("The message is no JSON.", code="invalid_json") from error
 
 
 def new_id(kind: str) -> str:

@@ -134,7 +134,7 @@ class RealtimeOptions:
         )
         options = self._with_include(fields)
         if (name := fields.get("input_audio_format")) is not None:
-            if name not in BETA_FORMATS:
+            if not isinstance(name, str) or name not in BETA_FORMATS:
                 raise InvalidRequestError(
                     f"The format {name!r} is not one of {', '.join(BETA_FORMATS)}.", param="session.input_audio_format"
                 )
@@ -160,8 +160,9 @@ class RealtimeOptions:
             fields = _object(
                 input_["transcription"], transcription, {"model", "language", "languages", *IGNORED_TRANSCRIPTION}
             )
-            languages = [fields.get("language") or LANGUAGE, *(fields.get("languages") or [LANGUAGE])]
-            if languages[0] != LANGUAGE or LANGUAGE not in languages[1:]:
+            languages = fields.get("languages") or [LANGUAGE]
+            wanted = fields.get("language") or LANGUAGE
+            if wanted != LANGUAGE or not isinstance(languages, list) or LANGUAGE not in languages:
                 raise InvalidRequestError(
                     f"The model knows '{LANGUAGE}' only.",
                     param=f"{transcription}.language",

@@ -1,4 +1,4 @@
-"""Mutation fuzzing of what strangers send: audio files, multipart bodies, WebSocket frames.
+"""Mutation fuzzing of what strangers send: audio files and multipart bodies; WebSockets in `fuzzing_sockets`.
 
 Without coverage as a guide: what could break here are libsndfile, FFmpeg and parsers in C, whose wheels report none.
 The seeds are valid, so that mutations reach what lies behind the first check.
@@ -7,21 +7,18 @@ A target takes bytes and returns what is wrong with the outcome, or nothing. `ma
 the suite for a fixed number of mutations.
 """
 
-import base64
 import contextlib
 import logging
-import os
 import random
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from tempfile import TemporaryFile
 from urllib.parse import urlsplit
 
 import numpy as np
-from fastapi import FastAPI
-from starlette.routing import WebSocketRoute
 
 from features.errors import AudioError
 from features.limits import AudioLimits
@@ -30,6 +27,7 @@ from service.errors import UndecodableAudioError
 from tests.features.encoders import CONTAINERS, silent_flac
 
 Target = Callable[[bytes], str]  # what is wrong; empty where nothing is
+Mutation = Callable[[random.Random], bytes]  # the next input
 
 SOUND_N = (0.1 * np.random.default_rng(0).standard_normal(8_000)).astype(np.float32)
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
@@ -80,12 +78,17 @@ def mutated(seeds: Sequence[bytes], random_: random.Random) -> bytes:
     return bytes(data)
 
 
-def fuzz(name: str, target: Target, seeds: Sequence[bytes], seed: int, goes_on: Callable[[int], bool]) -> list[Finding]:
+def mutations_of(seeds: Sequence[bytes]) -> Mutation:
+    """Mutations of the bytes of these."""
+    return partial(mutated, seeds)
+
+
+def fuzz(name: str, target: Target, mutation: Mutation, seed: int, goes_on: Callable[[int], bool]) -> list[Finding]:
     """Send mutations while `goes_on(how many were sent)`; returns what went wrong."""
     random_ = random.Random(seed)
     findings, sent = list[Finding](), 0
     while goes_on(sent):
-        data = mutated(seeds, random_)
+        data = mutation(random_)
         if problem := target(data):
             findings.append(Finding(name, data, problem))
         sent += 1
@@ -166,67 +169,17 @@ def form_target(url: str, path: str = "/v1/audio/transcriptions") -> Target:
     return post
 
 
-# --- WebSocket frames ------------------------------------------------------------------------------------------------
-
-
-def websocket_paths(app: FastAPI) -> list[str]:
-    """The paths at which the application takes WebSockets."""
-    return [route.path for route in app.routes if isinstance(route, WebSocketRoute)]
-
-
-def frame(opcode: int, payload: bytes, *, final: bool = True) -> bytes:
-    """A frame as a client sends it, masked with zeros (RFC 6455)."""
-    length = len(payload)
-    if length < 126:
-        sizes = bytes([0x80 | length])
-    else:
-        sizes = b"\xfe" + struct.pack(">H", length) if length < 65_536 else b"\xff" + struct.pack(">Q", length)
-    return bytes([final << 7 | opcode]) + sizes + bytes(4) + payload
-
-
-def frame_seeds() -> list[bytes]:
-    """Text, audio, fragments, pings and a close, as clients of both protocols send them."""
-    audio = base64.b64encode(bytes(960))
-    texts = [
-        b'{"type":"session.update","session":{"type":"transcription","audio":{"input":{"format":{"type":"audio/pcm"}}}}}',
-        b'{"type":"input_audio_buffer.append","audio":"' + audio + b'"}',
-        b'{"type":"input_audio_buffer.commit"}',
-        b'{"type":"start","sample_rate":16000}',
-        b'{"type":"end"}',
-    ]
-    conversation = b"".join(frame(1, text) for text in texts)
-    fragments = frame(1, texts[0][:20], final=False) + frame(9, b"ping") + frame(0, texts[0][20:])
-    return [conversation, fragments, frame(2, bytes(3200)) * 3 + frame(8, b"\x03\xe8"), frame(2, b"") + frame(10, b"x")]
-
-
-def frames_target(url: str, path: str) -> Target:
-    """Sends the bytes after a good handshake, and hangs up; the server has to stay, and to complain about nothing."""
-    key = base64.b64encode(os.urandom(16)).decode()
-    handshake = (
-        f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    ).encode()
-
-    def send(frames: bytes) -> str:
-        answer = exchanged(url, handshake, then=frames)
-        if not answer.startswith((b"HTTP/1.1 101 ", b"HTTP/1.1 4")):
-            return f"the handshake was answered {answer[:300]!r}"
-        alive = exchanged(url, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        return "" if alive.startswith(b"HTTP/1.1 200 ") else f"afterwards /healthz answered {alive[:300]!r}"
-
-    return send
-
-
-def exchanged(url: str, first: bytes, *, then: bytes = b"") -> bytes:
-    """What the server answers to `first`; where something is to follow, only what comes before it, else to the end."""
+def connected(url: str) -> socket.socket:
+    """A connection to the server."""
     address = urlsplit(url)
-    with socket.create_connection((address.hostname or "", address.port or 0), timeout=ANSWER_S) as connection:
-        received = b""
-        with contextlib.suppress(ConnectionError, TimeoutError):
-            connection.sendall(first)
-            while data := connection.recv(65_536):
-                received += data
-                if then:
-                    connection.sendall(then)
-                    break
-        return received
+    return socket.create_connection((address.hostname or "", address.port or 0), timeout=ANSWER_S)
+
+
+def exchanged(url: str, request: bytes) -> bytes:
+    """All that the server answers."""
+    received = b""
+    with connected(url) as connection, contextlib.suppress(ConnectionError, TimeoutError):
+        connection.sendall(request)
+        while data := connection.recv(65_536):
+            received += data
+    return received

@@ -1,6 +1,5 @@
 """`/v1/realtime?intent=transcription`: OpenAI's realtime transcription. docs/live.md says what differs."""
 
-import json
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -15,7 +14,7 @@ from service.errors import (
     SlowReaderError,
     row_of,
 )
-from service.live import Channel, Places, error_event, opened
+from service.live import Channel, Places, error_event, opened, read_json
 from service.realtime import RealtimeSession
 from service.settings import Settings
 
@@ -70,7 +69,4 @@ async def _answer(session: RealtimeSession, received: str | bytes | None, channe
 def _parsed(received: str | bytes | None) -> Any:
     if not isinstance(received, str):
         raise InvalidRequestError("Events are JSON in text messages.", code="invalid_event")
-    try:
-        return json.loads(received)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequestError("The event is no JSON.", code="invalid_json") from error
+    return read_json(received)

@@ -1,6 +1,5 @@
 """`/v1/stream`: PCM in, JSON out, as simple as a live transcript can be. docs/live.md describes the protocol."""
 
-import json
 from typing import get_args
 
 from fastapi import APIRouter, WebSocket
@@ -11,7 +10,7 @@ from features.limits import MAX_INPUT_RATE_HZ, MIN_INPUT_RATE_HZ
 from features.pcm import Encoding
 from service.access import holder_of
 from service.errors import InvalidRequestError, MessageTooLargeError, SessionTakenError
-from service.live import CLOSE_NORMAL, Channel, Places, opened
+from service.live import CLOSE_NORMAL, Channel, Places, opened, read_json
 from service.live_stream import LiveStream, LiveStreams
 from service.recogniser import ServedModel
 from service.scheduler import Scheduler
@@ -110,14 +109,8 @@ def _new_stream(websocket: WebSocket) -> LiveStream:
 
 
 def _check_end(text: str) -> None:
-    try:
-        message = json.loads(text)
-    except ValueError as error:
-        raise InvalidRequestError(
-            "A text message has to be JSON; audio is sent as binary.", code="invalid_json"
-        ) from error
-    if message != {"type": "end"}:
-        raise InvalidRequestError('The only text message is {"type": "end"}.', param="type")
+    if read_json(text) != {"type": "end"}:
+        raise InvalidRequestError('The only text message is {"type": "end"}; audio is sent as binary.', param="type")
 
 
 def _whole_number(websocket: WebSocket, name: str, default: int) -> int:

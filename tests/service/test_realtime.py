@@ -15,6 +15,7 @@ from openai.resources.realtime.realtime import RealtimeConnection
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from service.errors import LONGEST_TEXT
 from service.keys import KeyFile
 from tests.service.conftest import Server
 from tests.service.test_stream_socket import run_example
@@ -210,6 +211,17 @@ def test_logprobs_where_they_are_wanted(connection: RealtimeConnection) -> None:
         ({"type": "session.update", "session": {"type": "realtime"}}, "invalid_value", "session.type"),
         ({"type": "session.update", "session": []}, "invalid_value", "session"),
         ({"type": "session.update", "session": {"voice": "x"}}, "unknown_parameter", "session.voice"),
+        ({"type": "session.update", "session": {"\ud800": 1}}, "unknown_parameter", "session.?"),
+        (
+            {"type": "transcription_session.update", "session": {"input_audio_format": []}},
+            "invalid_value",
+            "session.input_audio_format",
+        ),
+        (
+            {"type": "transcription_session.update", "session": {"input_audio_transcription": {"languages": 5}}},
+            "unsupported_language",
+            "session.input_audio_transcription.language",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_told_and_the_session_goes_on(
@@ -256,6 +268,14 @@ def test_the_pause_that_ends_an_utterance_can_be_set(connection: RealtimeConnect
     updated = update(connection, turn_detection=detection, transcription={"model": "whisper-1", "language": "en"})
     assert updated.session.audio.input.turn_detection.silence_duration_ms == 200
     assert updated.session.audio.input.transcription.model == "whisper-1"
+
+
+def test_what_a_client_names_its_event_is_told_as_far_as_it_can_be(connection: RealtimeConnection) -> None:
+    connection.recv()
+    for event_id, told in (("\ud800", "?"), ("x" * 9_000, "x" * LONGEST_TEXT + "…"), (5, None)):
+        connection.send({"event_id": event_id, "type": "unknown"})  # type: ignore[arg-type]  # wrong on purpose
+        event: Event = connection.recv()
+        assert (event.error.code, event.error.event_id) == ("unknown_event", told)
 
 
 def test_an_error_of_ours_fails_the_item(start_server: Callable[..., Server]) -> None:

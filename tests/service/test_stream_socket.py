@@ -174,6 +174,7 @@ def test_what_cannot_be_asked_for_is_named(server: Server, parameters: dict[str,
     [
         (b"\x00" * (1024 * 1024 + 1), 4413, "message_too_large"),
         ("{", 4400, "invalid_json"),
+        ("[" * 100_000, 4400, "invalid_json"),
         ('{"type": "start"}', 4400, "invalid_value"),
     ],
 )
