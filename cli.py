@@ -340,8 +340,9 @@ def transcribe(
         ),
     ] = 0,
 ) -> None:
-    """Transcribe audio files, one after the other: transcripts to standard output, all else to standard error.
+    """Transcribe audio files: transcripts to standard output, all else to standard error.
 
+    Several files are worked on at the same time, on all processors; their transcripts come in the order of the files.
     With several files, text gives one line for each, its name and a tab first; json and verbose_json give one object
     for each, on a line of its own, its name under "file"; srt and vtt take a single file.
 
@@ -360,11 +361,11 @@ def transcribe(
 
     try:
         hot_words = HotWords(tuple(hot_word), hot_word_boost) if hot_word else None
-        recogniser = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
+        transcriber = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
     except CepstraError as error:
         _fail(str(error))
     well = transcribe_files(
-        recogniser, files, response_format, hot_words, alternatives=alternatives, format_text=format_text
+        transcriber, files, response_format, hot_words, alternatives=alternatives, format_text=format_text
     )
     raise typer.Exit(0 if well else 1)
 

@@ -32,7 +32,7 @@ from features.limits import AudioLimits, AudioMeter
 from features.seekable import AskingFile
 
 SAMPLE_RATE_HZ = 16_000  # of every Waveform that is decoded here
-BLOCK_FRAMES = 65_536  # decoded at a time by soundfile: 2 MiB for 8 channels
+BLOCK_FRAMES = 65_536  # handed on at a time: 2 MiB for 8 channels
 
 # FFmpeg knows several hundred formats, playlists that open other files among them. It is told which one to use, never
 # asked to guess, and gets only these decoders.
@@ -193,7 +193,7 @@ def open_audio(
         if container.kind in ("wav", "flac", "vorbis") and not container.open_ended:
             decoded = _blocks_by_soundfile(file, container, meter)
         else:
-            decoded = _blocks_by_av(file, container, meter)
+            decoded = _gathered(_blocks_by_av(file, container, meter))
         yield AudioBlocks(file, _resample(_mono(decoded, meter)), container.kind, meter)
 
 
@@ -207,6 +207,20 @@ class _Nameless(io.BufferedReader):
 
 # What the steps below hand on: the sample rate with each block. In a block_NC every column is a channel.
 Blocks = Iterator[tuple[int, np.ndarray]]
+
+
+def _gathered(blocks: Blocks) -> Blocks:
+    """The same samples in blocks of about `BLOCK_FRAMES`: packets hold 20 to 40 ms, and every step costs per block."""
+    waiting, n_frames, form = list[np.ndarray](), 0, (SAMPLE_RATE_HZ, 1)
+    for rate_hz, block_NC in blocks:
+        if waiting and (n_frames >= BLOCK_FRAMES or form != (rate_hz, block_NC.shape[1])):
+            yield form[0], np.concatenate(waiting)
+            waiting, n_frames = [], 0
+        waiting.append(block_NC)
+        n_frames += len(block_NC)
+        form = rate_hz, block_NC.shape[1]
+    if waiting:
+        yield form[0], np.concatenate(waiting)
 
 
 def _resample(blocks: Blocks) -> Iterator[np.ndarray]:
@@ -229,7 +243,8 @@ def _mono(blocks: Blocks, meter: AudioMeter) -> Blocks:
         start_s = float(meter.decoded_s)
         meter.count(len(block_NC), rate_hz, block_NC.shape[1])
         _check_finite(block_NC, start_s, rate_hz)
-        yield rate_hz, block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
+        one = block_NC.shape[1] == 1
+        yield rate_hz, block_NC[:, 0] if one else block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def _check_finite(block: np.ndarray, start_s: float, rate_hz: int) -> None:
@@ -291,6 +306,9 @@ def _blocks_by_av(file: BinaryIO, container: Container, meter: AudioMeter) -> Bl
             for frame in opened.decode(stream):
                 channels = frame.layout.nb_channels
                 meter.check_form(frame.sample_rate, channels)
+                if channels == 1 and frame.format.name in ("flt", "fltp"):  # as it is wanted
+                    yield frame.sample_rate, frame.to_ndarray().reshape(-1, 1)
+                    continue
                 # PyAV (18.1) reads past the pointers of a frame that holds 8 or more channels in separate planes: the
                 # samples are put side by side, as float32, before it looks at them.
                 form = (frame.sample_rate, frame.layout.name, frame.format.name)

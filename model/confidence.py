@@ -10,6 +10,7 @@ text (`cepstra calibrate`) and lie in the bundle. Source: Platt, "Probabilistic 
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import Any
 
 from model.decoder import DecodedUnit
@@ -42,8 +43,13 @@ class ConfidenceWeights:
     agreement: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(weight) for weight in astuple(self)):
+        if not all(math.isfinite(weight) for weight in (self.bias, *self.factors)):
             raise OptionError(f"{self} has a weight that is no finite number")
+
+    @cached_property
+    def factors(self) -> tuple[float, ...]:
+        """The weights after `bias`, in their order."""
+        return astuple(self)[1:]
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ def word_confidence(units: Sequence[DecodedUnit], weights: ConfidenceWeights | N
     """Probability that the word is right, 0..1; without weights, the geometric mean of its letters' posteriors."""
     if weights is None:
         return math.exp(sum(unit.logprob for unit in units) / len(units))
-    bias, *factors = astuple(weights)
-    log_odds = bias + sum(factor * value for factor, value in zip(factors, word_features(units), strict=True))
+    log_odds = weights.bias + sum(
+        factor * value for factor, value in zip(weights.factors, word_features(units), strict=True)
+    )
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, log_odds))))

@@ -101,6 +101,19 @@ def place_words(
     return replace(transcript, segments=tuple(_with_words(segment, placed) for segment in transcript.segments))
 
 
+def percentile(ordered_L: Float[np.ndarray, " L"], percent: float) -> float:
+    """`np.percentile` of values that are in order already: there are two for every word, and its own takes 0.1 ms.
+
+    Args:
+        ordered_L: the values, the least first, one at least.
+        percent: 0..100.
+    """
+    at = percent / 100 * (len(ordered_L) - 1)
+    below = int(at)
+    low, high = float(ordered_L[below]), float(ordered_L[min(below + 1, len(ordered_L) - 1)])
+    return low + (at - below) * (high - low)
+
+
 def _with_words(segment: Segment, placed: Iterator[Word]) -> Segment:
     words = tuple(islice(placed, len(segment.words)))
     return replace(segment, words=words, start_s=words[0].start_s, end_s=words[-1].end_s)
@@ -166,7 +179,8 @@ class _Levels:
         nearby_L = db_L[first:last]
         if len(nearby_L) < BLOCKS_PER_S * 2 * config.shortest_pause_s:
             return None
-        background_db, loudest_db = np.percentile(nearby_L, (10, 95))
+        ordered_L = np.sort(nearby_L)
+        background_db, loudest_db = percentile(ordered_L, 10), percentile(ordered_L, 95)
         if loudest_db - background_db < config.least_range_db:
             return None
         quiet_below_db = background_db + config.quiet_share * (loudest_db - background_db)

@@ -1,9 +1,10 @@
 """Files named on the command line become transcripts on standard output: what `cepstra transcribe` does."""
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,13 +16,15 @@ from model.text_format import format_transcript
 from model.transcript import Transcript
 from service.formats import ResponseFormat, render, to_json, to_line, to_verbose_json
 from service.recogniser import Progress as Report
-from service.recogniser import Recogniser
+
+if TYPE_CHECKING:
+    from model.transcriber import Transcriber  # torch takes a second
 
 STDIN = "-"
 
 
 def transcribe_files(
-    recogniser: Recogniser,
+    transcriber: "Transcriber",
     files: Sequence[str],
     response_format: ResponseFormat,
     hot_words: HotWords | None = None,
@@ -29,10 +32,10 @@ def transcribe_files(
     alternatives: int = 0,
     format_text: bool = False,
 ) -> bool:
-    """Transcribe one file after the other.
+    """Transcribe files, several at the same time; transcripts are written in the order of the files.
 
     Args:
-        recogniser: the model.
+        transcriber: the model.
         files: paths; `-` is standard input.
         response_format: how transcripts are written; `srt` and `vtt` are for a single file.
         hot_words: what is preferred.
@@ -44,22 +47,54 @@ def transcribe_files(
     """
     all_well = True
     several = len(files) > 1
-    for number, name in enumerate(files, start=1):
-        try:
-            with _progress(f"[{number}/{len(files)}] {name}" if several else name) as report:
-                audio = sys.stdin.buffer.read() if name == STDIN else Path(name)
-                transcript = recogniser.transcribe(
-                    audio, progress=report, hot_words=hot_words, alternatives=alternatives
-                )
-            if format_text:
-                transcript = format_transcript(transcript, hot_words)
-        except (CepstraError, OSError) as error:
-            print(f"cepstra: {name}: {_reason(error)}", file=sys.stderr, flush=True)
-            all_well = False
-        else:
+    results = _many if several else _one
+    with closing(results(transcriber, files, hot_words, alternatives)) as transcripts:
+        for name, result in zip(files, transcripts, strict=True):
+            if isinstance(result, CepstraError | OSError):
+                print(f"cepstra: {name}: {_reason(result)}", file=sys.stderr, flush=True)
+                all_well = False
+                continue
+            if isinstance(result, Exception):
+                raise result
+            transcript = format_transcript(result, hot_words) if format_text else result
             sys.stdout.write(_written(transcript, response_format, name if several else None))
             sys.stdout.flush()
     return all_well
+
+
+Results = Generator[Transcript | Exception, None, None]
+
+
+def _one(transcriber: "Transcriber", files: Sequence[str], hot_words: HotWords | None, alternatives: int) -> Results:
+    """The transcript of a single file, with a bar that follows the work."""
+    (name,) = files
+    result: Transcript | Exception
+    try:
+        with _progress(name) as report:
+            result = transcriber.transcribe(
+                _audio(name), progress=report, hot_words=hot_words, alternatives=alternatives
+            )
+    except (CepstraError, OSError) as error:
+        result = error
+    yield result
+
+
+def _many(transcriber: "Transcriber", files: Sequence[str], hot_words: HotWords | None, alternatives: int) -> Results:
+    """The transcripts of several, with a bar that counts them."""
+    from model.bulk import transcribe_many  # torch takes a second
+
+    audios = (_audio(name) for name in files)
+    results = transcribe_many(transcriber, audios, hot_words=hot_words, alternatives=alternatives)
+    with closing(results):
+        for number, name in enumerate(files, start=1):
+            with _progress(f"[{number}/{len(files)}] {name}") as report:
+                report((number - 1) / len(files))
+                result = next(results)
+            yield result
+
+
+def _audio(name: str) -> bytes | Path:
+    return sys.stdin.buffer.read() if name == STDIN else Path(name)
 
 
 def _written(transcript: Transcript, response_format: ResponseFormat, name: str | None) -> str:

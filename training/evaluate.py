@@ -1,14 +1,19 @@
-"""Evaluation: a corpus through the same `Transcriber` that serves, and its errors counted."""
+"""Evaluation: a corpus through the same `Transcriber` that serves, and its errors counted.
+
+Several utterances are on their way at the same time, each by itself: what is heard does not depend on its neighbours.
+"""
 
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from features.audio import decode_audio
 from features.errors import AudioError
+from model.bulk import transcribe_many
 from model.checkpoint import Bundle
 from model.transcriber import Transcriber
+from model.transcript import Transcript
 from training.corpora import Utterance, normalize_transcript, read_corpus, reject
 from training.metrics import ErrorCounts, character_errors, word_errors
 
@@ -41,7 +46,7 @@ class Evaluation:
     Attributes:
         results: in corpus order.
         audio_s: seconds of audio.
-        wall_s: seconds that decoding the files and recognising took.
+        wall_s: seconds that decoding the files and recognising took, all of them together.
     """
 
     results: tuple[UtteranceResult, ...]
@@ -114,30 +119,33 @@ def evaluate(
     if limit is not None and limit < len(utterances):
         step = len(utterances) / limit if spread else 1
         utterances = [utterances[int(index * step)] for index in range(limit)]
-    results, unreadable = [], []
-    audio_s = wall_s = 0.0
-    for done, utterance in enumerate(utterances, 1):
-        began = time.perf_counter()
-        try:
-            transcript = transcriber.transcribe(decode_audio(utterance.path))
-        except (AudioError, OSError) as error:
-            unreadable.append(f"{utterance.path}: {error}")
-            continue
-        wall_s += time.perf_counter() - began
-        audio_s += transcript.duration_s
-        reference = normalize_transcript(utterance.transcript)
-        results.append(
-            UtteranceResult(
-                utterance,
-                reference,
-                transcript.text,
-                word_errors([reference], [transcript.text]),
-                character_errors([reference], [transcript.text]),
-                transcript.duration_s,
-                tuple(word.confidence for word in transcript.words),
-            )
-        )
-        if progress:
-            progress(done, len(utterances))
+    heard: list[tuple[Utterance, Transcript]] = []
+    unreadable: list[str] = []
+    began = time.perf_counter()
+    with closing(transcribe_many(transcriber, [utterance.path for utterance in utterances], batched=False)) as results:
+        for done, (utterance, result) in enumerate(zip(utterances, results, strict=True), 1):
+            if isinstance(result, Transcript):
+                heard.append((utterance, result))
+            elif isinstance(result, AudioError | OSError):
+                unreadable.append(f"{utterance.path}: {result}")
+            else:
+                raise result
+            if progress:
+                progress(done, len(utterances))
+    wall_s = time.perf_counter() - began
     reject("audio that cannot be read", unreadable, len(utterances))
-    return Evaluation(tuple(results), audio_s, wall_s)
+    audio_s = sum(transcript.duration_s for _, transcript in heard)
+    return Evaluation(tuple(_judged(*pair) for pair in heard), audio_s, wall_s)
+
+
+def _judged(utterance: Utterance, transcript: Transcript) -> UtteranceResult:
+    reference = normalize_transcript(utterance.transcript)
+    return UtteranceResult(
+        utterance,
+        reference,
+        transcript.text,
+        word_errors([reference], [transcript.text]),
+        character_errors([reference], [transcript.text]),
+        transcript.duration_s,
+        tuple(word.confidence for word in transcript.words),
+    )

@@ -169,6 +169,18 @@ def test_decoding_in_blocks_equals_resampling_the_whole(rate_hz: int) -> None:
     np.testing.assert_allclose(samples_N, whole_N, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["MP3", "OGG"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_how_packets_are_gathered_makes_no_difference(
+    speech: np.ndarray, kind: str, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech_NC = np.stack([speech * (1 - 0.5 * channel) for channel in range(channels)], axis=1)
+    content = by_soundfile(speech_NC, kind, "OPUS" if kind == "OGG" else "MPEG_LAYER_III")
+    gathered_N = decode_audio(content).samples_N
+    monkeypatch.setattr("features.audio.BLOCK_FRAMES", 1)  # every packet by itself
+    np.testing.assert_array_equal(decode_audio(content).samples_N, gathered_N)
+
+
 def test_links_of_a_chained_ogg_are_all_heard(speech: np.ndarray) -> None:
     once = by_soundfile(speech, "OGG", "OPUS")
     samples_N = decode_audio(once + once).samples_N

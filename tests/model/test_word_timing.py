@@ -19,9 +19,15 @@ from model.errors import OptionError, WorkCancelledError
 from model.forced_alignment import force_align
 from model.transcriber import Transcriber
 from model.transcript import Segment, Transcript, Word
-from model.word_timing import TimingConfig, place_words
+from model.word_timing import TimingConfig, percentile, place_words
 
 CONFIG = TimingConfig()
+
+
+@given(st.lists(st.floats(-120, 8, width=32), min_size=1, max_size=30), st.integers(0, 100))
+@settings(deadline=None)
+def test_percentiles_are_those_of_numpy(levels: list[float], percent: int) -> None:
+    assert percentile(np.sort(np.array(levels)), percent) == pytest.approx(np.percentile(levels, percent))
 
 
 def test_words_begin_and_end_with_the_pause_between_them() -> None:
