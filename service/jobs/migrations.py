@@ -83,7 +83,7 @@ def migrate(connection: Connection, steps: Sequence[Sequence[str]] = STEPS) -> i
     if version > len(steps):
         raise JobsUnavailableError(
             f"The jobs' database has version {version}, and this Cepstra knows versions up to {len(steps)}: "
-            "it was made by a newer one."
+            "it was made by a newer one. Start that one again, or restore the backup from before the upgrade."
         )
     for step in steps[version:]:
         for statement in step:

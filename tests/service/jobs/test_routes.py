@@ -1,5 +1,7 @@
 """`/v1/jobs` over HTTP, against a running server around a fake model."""
 
+import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -252,6 +254,22 @@ def test_a_folder_that_cannot_be_written_stops_jobs_alone(tmp_path: Path) -> Non
         assert "CEPSTRA_STATE_DIR" in response.json()["error"]["message"]
         direct = {"files": {"file": ("a", wav())}, "data": {"model": "default"}}
         assert request("POST", f"{server.url}/v1/audio/transcriptions", **direct).json()["text"] == TEXT
+
+
+def test_jobs_of_a_newer_version_stop_jobs_alone(tmp_path: Path) -> None:
+    """Whoever went back a version is told so, and nothing of the newer one is touched."""
+    (tmp_path / "jobs").mkdir()
+    file = tmp_path / "jobs" / "jobs.sqlite"
+    with contextlib.closing(sqlite3.connect(file)) as newer:
+        newer.executescript("CREATE TABLE jobs_version (version BIGINT NOT NULL); INSERT INTO jobs_version VALUES (99)")
+    with serving(Settings(state_dir=tmp_path), FakeTranscriber()) as server:
+        for response in (post(server), get(server, "")):
+            assert code_of(response) == (503, "jobs_unavailable", None)
+            assert "has version 99" in response.json()["error"]["message"]
+        direct = {"files": {"file": ("a", wav())}, "data": {"model": "default"}}
+        assert request("POST", f"{server.url}/v1/audio/transcriptions", **direct).json()["text"] == TEXT
+    with contextlib.closing(sqlite3.connect(file)) as newer:
+        assert newer.execute("SELECT name FROM sqlite_master").fetchall() == [("jobs_version",)]
 
 
 def test_metrics_count_jobs_by_state(server: Server) -> None:
