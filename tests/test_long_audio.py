@@ -1,22 +1,110 @@
-"""`make prove-long-audio` in short: the network's part is tiny, so that ten minutes of decoding show what is kept."""
+"""Long audio: `make prove-long-audio` in short, words at the seams of windows, and what silence costs."""
 
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
-from model.checkpoint import Bundle, save_bundle
-from tests.model.conftest import make_bundle, tiny_bundle
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
 
-__all__ = ["make_bundle", "tiny_bundle"]  # fixtures of the model's tests, used here too
+from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
+from model.cancellation import CancelToken
+from model.checkpoint import Bundle, save_bundle
+from model.chunking import ChunkingConfig
+from model.runtime import Runtime, TorchRuntime, installed_runtimes, make_runtime
+from model.runtime_names import RuntimeName
+from model.transcriber import Transcriber
+from tests.conftest import SpokenClip
+from tests.model.conftest import make_bundle, shipped_bundle, tiny_bundle
+from training.corpora import normalize_transcript
+from training.paired import compare_words
+
+__all__ = ["make_bundle", "shipped_bundle", "tiny_bundle"]  # fixtures of the model's tests, used here too
 
 ROOT = Path(__file__).resolve().parents[1]
+MOST_APART = 0.003  # of WER
 
 
 def test_ten_minutes_take_the_memory_of_three(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    """The samples of the seven minutes more would be 27 MB."""
+    """The network's part is tiny, so that ten minutes of decoding show what is kept.
+
+    The samples of the seven minutes more would be 27 MB.
+    """
     save_bundle(tiny_bundle, tmp_path / "bundle")
     proof = [sys.executable, str(ROOT / "scripts" / "prove-long-audio"), "--bundle", str(tmp_path / "bundle")]
     limits = ["--short-s", "180", "--long-s", "600", "--most-mb", "25"]
     done = subprocess.run([*proof, *limits], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "MB for 600 s instead of 180 s" in done.stdout
+
+
+@pytest.mark.timeout(1200)  # 2300 s of speech go through the network
+def test_joined_clips_have_the_words_of_the_clips_and_of_one_pass(
+    shipped_bundle: Bundle, dev_clean: list[SpokenClip]
+) -> None:
+    """Greedily, because a search costs ten times as much; `python -m benchmarks.long_audio` does it as it is shipped.
+
+    A third of greedy words changes with anything that moves a log-prob. So of 2000 words two equally good ways differ
+    by 0.8 points by chance; what chance does not explain has to be at most 0.3 points.
+    """
+    readers: dict[str, list[SpokenClip]] = defaultdict(list)
+    for clip in dev_clean[::8]:
+        readers[clip.id.split("-")[0]].append(clip)
+    runtime = make_runtime(shipped_bundle.acoustic_model, "onnx" if "onnx" in installed_runtimes() else "torch")
+    in_windows = Transcriber(shipped_bundle, greedy=True, runtime=runtime)
+    in_one = Transcriber(shipped_bundle, greedy=True, runtime=runtime, chunking=ChunkingConfig(window_s=1000.0))
+    references, alone, windows, whole = [], list[str](), list[str](), list[str]()
+    for clips in readers.values():
+        waveforms = [decode_audio(clip.path) for clip in clips]
+        joined = Waveform(np.concatenate([waveform.samples_N for waveform in waveforms]))
+        references.append(normalize_transcript(" ".join(clip.transcript for clip in clips)))
+        alone.append(" ".join(in_windows.transcribe(waveform).text for waveform in waveforms))
+        windows.append(in_windows.transcribe(joined).text)
+        whole.append(in_one.transcribe(joined).text)
+    assert windows != whole
+    assert windows != alone
+    for other in (alone, whole):
+        difference = compare_words(references, windows, other)
+        print(difference)  # shown where it fails
+        assert difference.words > 1900
+        assert difference.chance < 0.01
+        assert difference.rate - 2 * difference.chance <= MOST_APART, difference
+    against_alone = compare_words(references, windows, alone)
+    assert against_alone.rate + 2 * against_alone.chance >= -MOST_APART, against_alone
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-3], ids=["digital silence", "a room's noise"])
+def test_hours_of_silence_are_not_given_to_the_network(tiny_bundle: Bundle, clips_folder: Path, level: float) -> None:
+    """Two sentences in twenty minutes: their windows, and no more."""
+    sentence_N = decode_audio(clips_folder / "train.flac").samples_N
+    silence_N = np.random.default_rng(0).normal(0, level, 400 * SAMPLE_RATE_HZ).astype(np.float32)
+    counted = Counted(TorchRuntime(tiny_bundle.acoustic_model))
+    transcriber = Transcriber(tiny_bundle, runtime=counted)
+    shares: list[float] = []
+    waveform = Waveform(np.concatenate([silence_N, sentence_N, silence_N, sentence_N, silence_N]))
+    transcriber.transcribe(waveform, progress=shares.append)
+    assert len(counted.windows_s) == 2
+    assert sum(counted.windows_s) < 2 * (len(sentence_N) / SAMPLE_RATE_HZ + 3)
+    assert shares == sorted(shares)  # told how far it is while nothing is computed
+    assert len(shares) > 60
+    assert transcriber.transcribe(Waveform(silence_N)).text == ""
+    assert len(counted.windows_s) == 2
+
+
+class Counted:
+    """A runtime that notes how many seconds each window has that it is given."""
+
+    name: RuntimeName = "torch"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.windows_s: list[float] = []
+
+    def __call__(
+        self, features_BTF: Tensor, lengths_B: Tensor, cancelled: CancelToken | None = None
+    ) -> tuple[Tensor, Tensor]:
+        self.windows_s.append(float(torch.as_tensor(lengths_B).sum()) / 100)
+        return self._runtime(features_BTF, lengths_B, cancelled)
