@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE)
     parser.add_argument("--runtime", choices=RUNTIMES, default="torch")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--times", type=int, default=30)
+    parser.add_argument("--times", type=int, default=30, help="0 to see only where the token is asked")
     arguments = parser.parse_args()
     transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads, runtime=arguments.runtime)
     waveform = Waveform(np.concatenate([decode_audio(path).samples_N for path in arguments.audio]))
@@ -94,6 +94,8 @@ def main() -> None:
         for line, (cpu_s, wall_s) in longest:
             print(f"{1000 * cpu_s:8.1f} ms {1000 * wall_s:8.1f} ms   {line}")
         delays_s = cancel_at_random(work, whole_s, arguments.times)
+        if not delays_s:
+            continue
         median_s, p95_s = np.quantile(delays_s, [0.5, 0.95])
         print(
             f"cancelled {len(delays_s)} times: stopped after {1000 * median_s:.0f} ms in the median, "

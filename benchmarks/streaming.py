@@ -1,12 +1,13 @@
 """What latency buys: right context against word error rate, and what a stream costs to compute.
 
 Every utterance is a stream of its own, which begins with the corpus' mean: the worst case, since a stream that goes on
-knows its speaker. The offline figure is of the same utterances in the same run. `committed` is how long after its end
-a word is certain, by the audio that was fed until then; `shown` is the same for when it was first seen, interim or not.
-Computing comes on top: processor seconds for each second of audio are the last column.
+knows its speaker. The offline figure is of the same utterances in the same run; `points` is the difference to it, with
+what chance gives (`training.paired`). `committed` is how long after its end a word is certain, by the audio that was
+fed until then; `shown` is the same for when it was first seen, interim or not. `ECE` is the expected calibration error
+of the final words' confidences. Computing comes on top: processor seconds for each second of audio are the last column.
 
 usage: python -m benchmarks.streaming [--manifest FILE] [--where subset_or_note=dev-clean] [--every N] [--greedy]
-           [--right 0 0.25 0.5 1 2] [--block 0.32] [--bundle DIR]
+           [--right 0 0.24 0.52 1 2] [--block 0.32] [--bundle DIR]
 """
 
 import argparse
@@ -25,8 +26,11 @@ from model.stream_events import Final, StreamEvent
 from model.streaming import StreamingConfig
 from model.transcriber import Transcriber
 from model.transcript import Word
+from training.calibration import expected_calibration_error
+from training.confusions import align_words
 from training.corpora import normalize_transcript, read_corpus
 from training.metrics import word_errors
+from training.paired import compare_words
 
 ROOT = Path(__file__).resolve().parent.parent
 FED_S = 0.02  # as sockets and microphones do it
@@ -39,6 +43,25 @@ class Latencies:
 
     shown_s: list[float] = field(default_factory=list)
     committed_s: list[float] = field(default_factory=list)
+
+
+@dataclass
+class Heard:
+    """What streams said: their texts, and for each of their words how sure it was and whether it was right."""
+
+    texts: list[str] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+
+    def add(self, words: Sequence[Word], reference: str) -> None:
+        """The words of one stream, and what was said in it."""
+        self.texts.append(" ".join(word.text for word in words))
+        self.confidences += [word.confidence for word in words]
+        self.right += [pair.kind == "hit" for pair in align_words(reference, self.texts[-1]) if pair.hypothesis]
+
+    def calibration_error(self) -> float:
+        """See `training.calibration.expected_calibration_error`."""
+        return expected_calibration_error(np.array(self.confidences), np.array(self.right))
 
 
 def main() -> None:
@@ -64,32 +87,39 @@ def main() -> None:
     print(f"{len(utterances)} utterances, {audio_s:.0f} s of audio, one thread, torch {torch.__version__}")
 
     began_s = time.process_time()
-    offline = word_errors(references, [transcriber.transcribe(waveform).text for waveform in waveforms]).rate
-    print(f"offline: WER {offline:.2%}, {(time.process_time() - began_s) / audio_s:.3f} of real time")
-    print(f"\n{'right':>6} {'block':>6}   WER      points   shown     committed (median, 95 %)   CPU / audio")
+    offline = Heard()
+    for waveform, reference in zip(waveforms, references, strict=True):
+        offline.add(transcriber.transcribe(waveform).words, reference)
+    cost = (time.process_time() - began_s) / audio_s
+    offline_wer = word_errors(references, offline.texts).rate
+    print(f"offline: WER {offline_wer:.2%}, ECE {offline.calibration_error():.1%}, {cost:.3f} of real time")
+    print("\n right  block      WER  points          shown    committed (median, 95 %)   ECE    CPU / audio")
     for right_s in arguments.right:
         config = replace(StreamingConfig(), right_s=right_s, block_s=arguments.block, prior_s=arguments.prior)
-        latencies = Latencies()
+        latencies, live = Latencies(), Heard()
         began_s = time.process_time()
-        texts = [listen(transcriber, config, waveform, latencies) for waveform in waveforms]
+        for waveform, reference in zip(waveforms, references, strict=True):
+            live.add(listen(transcriber, config, waveform, latencies), reference)
         cost = (time.process_time() - began_s) / audio_s
-        rate = word_errors(references, texts).rate
+        difference = compare_words(references, live.texts, offline.texts)
         print(
-            f"{right_s:5.2f}s {config.block_s:5.2f}s   {rate:6.2%}  {100 * (rate - offline):+6.2f}   "
+            f"{right_s:5.2f}s {config.block_s:5.2f}s   {word_errors(references, live.texts).rate:6.2%}  "
+            f"{100 * difference.rate:+6.2f} ± {100 * difference.chance:.2f}   "
             f"{np.quantile(latencies.shown_s or np.nan, 0.5):5.2f} s   "
             f"{np.quantile(latencies.committed_s or np.nan, 0.5):5.2f} s, "
-            f"{np.quantile(latencies.committed_s or np.nan, 0.95):5.2f} s              {cost:.3f}",
+            f"{np.quantile(latencies.committed_s or np.nan, 0.95):5.2f} s          "
+            f"{live.calibration_error():5.1%}   {cost:.3f}",
             flush=True,
         )
 
 
-def listen(transcriber: Transcriber, config: StreamingConfig, waveform: Waveform, latencies: Latencies) -> str:
-    """The text of a stream; when each of its words was known is added to the latencies."""
+def listen(transcriber: Transcriber, config: StreamingConfig, waveform: Waveform, latencies: Latencies) -> list[Word]:
+    """The final words of a stream; when each of its words was known is added to the latencies."""
     session = transcriber.stream(config=config)
     step = round(FED_S * SAMPLE_RATE_HZ)
     shown: dict[tuple[int, int], float] = {}
     committed: dict[tuple[int, int], float] = {}
-    said: list[str] = []
+    said: list[Word] = []
 
     def note(events: Sequence[StreamEvent], fed_s: float) -> None:
         for event in events:
@@ -100,7 +130,7 @@ def listen(transcriber: Transcriber, config: StreamingConfig, waveform: Waveform
             for index, word in enumerate(certain):
                 committed.setdefault((event.utterance, index), fed_s - word.end_s)
             if isinstance(event, Final):
-                said.extend(text_of(event.segment.words))
+                said.extend(event.segment.words)
 
     for first in range(0, len(waveform.samples_N), step):
         piece_N = waveform.samples_N[first : first + step]
@@ -109,12 +139,7 @@ def listen(transcriber: Transcriber, config: StreamingConfig, waveform: Waveform
     latencies.shown_s.extend(shown.values())
     latencies.committed_s.extend(committed.values())
     note(session.flush(), waveform.duration_s)
-    return " ".join(said)
-
-
-def text_of(words: Sequence[Word]) -> list[str]:
-    """The words' texts."""
-    return [word.text for word in words]
+    return said
 
 
 if __name__ == "__main__":

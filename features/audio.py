@@ -7,6 +7,7 @@ memory too.
 Letters in names: N samples in time, C channels.
 """
 
+import errno
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ from features.seekable import AskingFile
 
 SAMPLE_RATE_HZ = 16_000  # of every Waveform that is decoded here
 BLOCK_FRAMES = 65_536  # handed on at a time: 2 MiB for 8 channels
+LARGEST_SAMPLE = 2.0**31  # where full scale is 1: integers that somebody took for floats; their squares stay finite
 
 # FFmpeg knows several hundred formats, playlists that open other files among them. It is told which one to use, never
 # asked to guess, and gets only these decoders.
@@ -71,7 +73,7 @@ class Waveform:
         sample_rate_hz: samples per second.
 
     Raises:
-        AudioParameterError: another shape or type, or a sample rate that is not positive.
+        AudioParameterError: another shape or type, a sample above 2³¹, or a sample rate that is not positive.
         NonFiniteAudioError: NaN or infinite samples.
     """
 
@@ -86,7 +88,7 @@ class Waveform:
             )
         if self.sample_rate_hz <= 0:
             raise AudioParameterError(f"sample rate {self.sample_rate_hz} Hz; it has to be positive")
-        _check_finite(samples_N, 0, self.sample_rate_hz)
+        check_samples(samples_N, 0, self.sample_rate_hz)
 
     @property
     def duration_s(self) -> float:
@@ -116,7 +118,7 @@ def decode_audio(source: Source, *, max_duration_s: float | None = None) -> Wave
         UnsupportedAudioError: not audio, or a container or codec that is not read.
         CorruptAudioError: truncated or damaged. `features.containers` says what cannot be seen.
         NonFiniteAudioError: NaN or infinite samples.
-        AudioParameterError: sample rate, channel count or `max_duration_s` outside the supported range.
+        AudioParameterError: sample rate, channel count, level or `max_duration_s` outside the supported range.
         AudioTooLongError: longer than `max_duration_s`.
         OSError: a path that cannot be opened or read, as `open` raises it (FileNotFoundError and so on).
     """
@@ -152,7 +154,7 @@ class AudioBlocks:
         """Blocks of about `BLOCK_FRAMES` samples, the last one shorter, none of them empty; to be taken once."""
         n_samples, waiting = 0, list[np.ndarray]()
         for block_N in self._blocks:
-            _check_finite(block_N, n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
+            check_samples(block_N, n_samples / SAMPLE_RATE_HZ, SAMPLE_RATE_HZ)
             n_samples += len(block_N)
             waiting.append(block_N)
             if sum(map(len, waiting)) >= BLOCK_FRAMES:
@@ -184,7 +186,7 @@ def open_audio(
         if isinstance(source, bytes):
             file: BinaryIO = io.BytesIO(source)
         else:
-            file = stack.enter_context(_Nameless(io.FileIO(source)))
+            file = stack.enter_context(_Nameless(_unbuffered(source)))
             if not file.seekable():  # a pipe
                 file = io.BytesIO(file.read())
         container, meter = inspect_container(AskingFile(file, go_on)), AudioMeter(limits)
@@ -242,16 +244,42 @@ def _mono(blocks: Blocks, meter: AudioMeter) -> Blocks:
     for rate_hz, block_NC in blocks:
         start_s = float(meter.decoded_s)
         meter.count(len(block_NC), rate_hz, block_NC.shape[1])
-        _check_finite(block_NC, start_s, rate_hz)
+        check_samples(block_NC, start_s, rate_hz)
         one = block_NC.shape[1] == 1
         yield rate_hz, block_NC[:, 0] if one else block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _check_finite(block: np.ndarray, start_s: float, rate_hz: int) -> None:
-    finite = np.isfinite(block)
-    if not finite.all():
-        first_s = start_s + np.argwhere(~finite)[0][0] / rate_hz
-        raise NonFiniteAudioError(f"the sample at {first_s:.3f} s is NaN or infinite; every sample has to be finite")
+def check_samples(block: np.ndarray, start_s: float, rate_hz: int) -> None:
+    """Refuse what nothing can be computed with.
+
+    Args:
+        block: samples of floating point; the first dimension is time.
+        start_s: time of the first one, for the message.
+        rate_hz: their rate.
+
+    Raises:
+        NonFiniteAudioError: a sample is NaN or infinite.
+        AudioParameterError: one is above `LARGEST_SAMPLE`, either way.
+    """
+    usable = np.abs(block) <= LARGEST_SAMPLE
+    if usable.all():
+        return
+    first = np.argwhere(~usable)[0]
+    first_s, value = start_s + first[0] / rate_hz, block[tuple(first)]
+    if np.isfinite(value):
+        raise AudioParameterError(
+            f"the sample at {first_s:.3f} s is {value:g}; full scale is 1, and {LARGEST_SAMPLE:g} is the most"
+        )
+    raise NonFiniteAudioError(f"the sample at {first_s:.3f} s is NaN or infinite; every sample has to be finite")
+
+
+def _unbuffered(source: str | os.PathLike[str] | int) -> io.FileIO:
+    if isinstance(source, int) and not 0 <= source < 2**31:
+        raise OSError(errno.EBADF, "no file descriptor", source)
+    try:
+        return io.FileIO(source)
+    except ValueError as error:  # a zero byte in a name
+        raise FileNotFoundError(errno.ENOENT, str(error), source) from error
 
 
 class _ForwardSoundFile(soundfile.SoundFile):

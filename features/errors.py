@@ -6,7 +6,7 @@
     │   ├── UnsupportedAudioError   not audio at all, or a codec that nobody here can read
     │   ├── CorruptAudioError       audio that breaks off or cannot be decoded to its end
     │   ├── NonFiniteAudioError     NaN or infinite samples
-    │   ├── AudioParameterError     sample rate or channel count outside the supported range
+    │   ├── AudioParameterError     sample rate, channel count or level outside the supported range
     │   ├── AudioTooLongError       more decoded seconds than the caller allows
     │   └── AudioTooLargeError      more decoded bytes than the caller allows
     ├── ModelError                  see `model.errors`
@@ -42,7 +42,7 @@ class NonFiniteAudioError(AudioError):
 
 
 class AudioParameterError(AudioError):
-    """Sample rate or channel count outside the supported range."""
+    """Sample rate, channel count, level or an option of decoding outside the supported range."""
 
 
 class AudioTooLongError(AudioError):

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from features.errors import CepstraError
 from features.torchaudio_cpu import import_torchaudio
 
+LONGEST_WINDOW_MS = 1000
+
 
 class FrontEndConfigError(CepstraError):
     """A front-end option outside its range."""
@@ -52,8 +54,11 @@ class FrontEndConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("log_mel", "mfcc"):
             raise FrontEndConfigError(f"front end kind is {self.kind!r}; it must be 'log_mel' or 'mfcc'")
-        if not 0 < self.hop_ms <= self.window_ms:
-            raise FrontEndConfigError(f"hop is {self.hop_ms} ms; it must lie in (0, window = {self.window_ms} ms]")
+        if not 0 < self.hop_ms <= self.window_ms <= LONGEST_WINDOW_MS:
+            raise FrontEndConfigError(
+                f"hop is {self.hop_ms} ms; it must lie in (0, window = {self.window_ms} ms], and that below "
+                f"{LONGEST_WINDOW_MS} ms"
+            )
         if self.hop_samples < 1:
             raise FrontEndConfigError(f"hop is {self.hop_ms} ms; it must be at least one sample")
         if self.window_samples > self.n_fft:
@@ -66,8 +71,8 @@ class FrontEndConfig:
             raise FrontEndConfigError(f"n_mels is {self.n_mels}; it must be at least 1")
         if not 1 <= self.n_mfcc <= self.n_mels and self.kind == "mfcc":
             raise FrontEndConfigError(f"n_mfcc is {self.n_mfcc}; it must lie in 1..n_mels = {self.n_mels}")
-        if not self.power_floor > 0:
-            raise FrontEndConfigError(f"power_floor is {self.power_floor}; it must be above 0")
+        if not 0 < self.power_floor < math.inf:
+            raise FrontEndConfigError(f"power_floor is {self.power_floor}; it must be above 0 and finite")
 
     @property
     def window_samples(self) -> int:

@@ -52,6 +52,15 @@ class SpeechDetectionConfig:
 
     def __post_init__(self) -> None:
         edges_hz = self.band_edges_hz
+        if not (1000 <= self.sample_rate_hz <= 1_000_000 and 1 <= self.hop_ms <= 1000 and 0 < self.look_s <= 60):
+            raise SpeechDetectionConfigError(
+                f"rate {self.sample_rate_hz} Hz, hop {self.hop_ms} ms, look {self.look_s} s; 1000 to 1000000, 1 to "
+                "1000 and above 0 to 60 are possible"
+            )
+        if not (math.isfinite(self.range_db) and -300 <= self.floor_db <= 0):
+            raise SpeechDetectionConfigError(
+                f"range is {self.range_db} dB and floor {self.floor_db} dB; a finite number and -300 to 0 are possible"
+            )
         if len(edges_hz) < 2 or not edges_hz[0] > 0 or list(edges_hz) != sorted(set(edges_hz)):
             raise SpeechDetectionConfigError(
                 f"band edges are {edges_hz} Hz; they have to rise, two or more, from above 0"
@@ -60,15 +69,15 @@ class SpeechDetectionConfig:
             raise SpeechDetectionConfigError(
                 f"the last band ends at {edges_hz[-1]} Hz; {self.sample_rate_hz / 2} Hz is the most"
             )
-        if not self.hop_ms > 0 or not 1 <= self.smooth_frames < self.step_frames:
+        if not 1 <= self.smooth_frames < self.step_frames:
             raise SpeechDetectionConfigError(
                 f"hop {self.hop_ms} ms, smoothing {self.smooth_frames} frames, look {self.look_s} s: a look has to "
                 "hold more than twice the frames that are smoothed"
             )
-        if self.padding_s < 0 or self.shortest_silence_s <= 0:
+        if not (0 <= self.padding_s <= 3600 and 0 < self.shortest_silence_s <= 3600):
             raise SpeechDetectionConfigError(
                 f"padding is {self.padding_s} s and the shortest silence {self.shortest_silence_s} s; "
-                "at least 0 and above 0 are needed"
+                "0 to 3600 and above 0 to 3600 are possible"
             )
 
     @property

@@ -32,7 +32,7 @@ class SegmentConfig:
     longest_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.pause_s <= 0 or self.longest_s <= 0:
+        if not (self.pause_s > 0 and self.longest_s > 0):
             raise OptionError(f"segment pause is {self.pause_s} s and longest {self.longest_s} s; both must be above 0")
 
 

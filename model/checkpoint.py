@@ -253,7 +253,7 @@ def _identity(directory: Path) -> tuple[int, int] | None:
     """Another value once the directory was replaced; None where there is none."""
     try:
         status = directory.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a zero byte in it is none
         return None
     return status.st_ino, status.st_mtime_ns
 

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 from model.errors import OptionError
 
+LONGEST_WINDOW_S = 86_400  # far more than any memory holds
+
 
 @dataclass(frozen=True)
 class ChunkingConfig:
@@ -27,9 +29,10 @@ class ChunkingConfig:
     context_s: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= 2 * self.context_s < self.window_s:
+        if not 0 <= 2 * self.context_s < self.window_s <= LONGEST_WINDOW_S:
             raise OptionError(
-                f"context is 2 × {self.context_s} s; it must be shorter than the window of {self.window_s} s"
+                f"context is 2 × {self.context_s} s; it must be shorter than the window of {self.window_s} s, and that "
+                f"at most {LONGEST_WINDOW_S} s"
             )
 
 

@@ -1,10 +1,12 @@
 """The language model of a bundle: an n-gram model, the words that may be recognised, and how both are used."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import OptionError
 
+WIDEST_BEAM = 100_000
 LEAST_WEIGHT = 1e-6  # what is added to a score is divided by the weight, where it stands in for a log10 probability
 
 
@@ -30,10 +32,15 @@ class BeamSearchConfig:
     beam_threshold: float = 25.0
 
     def __post_init__(self) -> None:
-        if self.beam_size < 1 or self.beam_units < 1 or not self.beam_threshold > 0:
+        sizes_fit = 1 <= self.beam_size <= WIDEST_BEAM and 1 <= self.beam_units <= WIDEST_BEAM
+        if not sizes_fit or not self.beam_threshold > 0:
             raise OptionError(
                 f"beam_size is {self.beam_size}, beam_units {self.beam_units}, beam_threshold {self.beam_threshold}; "
-                "at least 1, 1 and above 0 are needed"
+                f"1 to {WIDEST_BEAM}, the same, and above 0 are possible"
+            )
+        if not (math.isfinite(self.word_bonus) and math.isfinite(self.blank_penalty)):
+            raise OptionError(
+                f"word_bonus is {self.word_bonus} and blank_penalty {self.blank_penalty}; both have to be finite"
             )
         if not (self.lm_weight == 0 or LEAST_WEIGHT <= self.lm_weight < float("inf")):
             raise OptionError(f"lm_weight is {self.lm_weight}; it must be 0, or {LEAST_WEIGHT:g} and more")

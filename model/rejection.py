@@ -69,10 +69,10 @@ class RejectionConfig:
     def __post_init__(self) -> None:
         if not all(math.isfinite(value) for value in astuple(self)):
             raise OptionError(f"the weights of evidence have to be finite numbers: {self}")
-        if not 0 <= self.threshold <= 1 or not self.evidence_s >= 0 or not self.shortest_s >= 0:
+        if not (0 <= self.threshold <= 1 and 0 <= self.evidence_s <= 3600 and 0 <= self.shortest_s <= 3600):
             raise OptionError(
                 f"the threshold is {self.threshold}, the evidence {self.evidence_s} s and the shortest audio "
-                f"{self.shortest_s} s; 0 to 1 and at least 0 are needed"
+                f"{self.shortest_s} s; 0 to 1 and 0 to 3600 are possible"
             )
 
 

@@ -42,10 +42,15 @@ class CommitConfig:
     longest_s: float = 20.0
 
     def __post_init__(self) -> None:
-        if self.agreement < 1 or not self.pause_s > 0 or not self.edge_s >= 0 or not 1 <= self.longest_s <= 25:
+        if not (
+            1 <= self.agreement <= 100
+            and 0 < self.pause_s <= 60
+            and 0 <= self.edge_s <= 60
+            and 1 <= self.longest_s <= 25
+        ):
             raise OptionError(
                 f"agreement is {self.agreement}, pause {self.pause_s} s, edge {self.edge_s} s, longest utterance "
-                f"{self.longest_s} s; at least 1, above 0, at least 0 and 1 to 25 are needed"
+                f"{self.longest_s} s; 1 to 100, above 0 to 60, 0 to 60 and 1 to 25 are possible"
             )
 
 

@@ -35,8 +35,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features.audio import SAMPLE_RATE_HZ
-from features.errors import AudioParameterError, NonFiniteAudioError
+from features.audio import SAMPLE_RATE_HZ, check_samples
+from features.errors import AudioParameterError
 from features.loudness import LoudnessMeter
 from features.resampling import StreamingResampler
 from features.speech_detection import SpeechDetectionConfig
@@ -165,8 +165,9 @@ class StreamingSession:
         Times are seconds from the first sample on.
 
         Raises:
-            features.errors.AudioParameterError: these are no mono samples of floating point.
-            features.errors.NonFiniteAudioError: one of them is NaN or infinite. The session stays as it was.
+            features.errors.AudioParameterError: these are no mono samples of floating point, or one is above 2³¹.
+            features.errors.NonFiniteAudioError: one of them is NaN or infinite. In all of these cases the session stays
+                as it was.
             WorkCancelledError: the session was cancelled; it is of no more use.
         """
         self._check(samples_N)
@@ -204,10 +205,7 @@ class StreamingSession:
                 f"the samples have shape {samples_N.shape} and type {samples_N.dtype}; a stream takes mono samples of "
                 "floating point, one dimension"
             )
-        finite_N = np.isfinite(samples_N)
-        if not finite_N.all():
-            at_s = (self._fed + int(finite_N.argmin())) / self.sample_rate_hz
-            raise NonFiniteAudioError(f"the sample at {at_s:.3f} s is NaN or infinite; every sample has to be finite")
+        check_samples(samples_N, self.duration_s, self.sample_rate_hz)
 
     def _hear(self, samples_N: np.ndarray) -> list[StreamEvent]:
         self._waiting_N = np.concatenate([self._waiting_N, samples_N])

@@ -122,9 +122,11 @@ class Transcriber:
 
         Raises:
             model.errors.BundleError: there is none, it is of another format version, or its hashes do not match.
-            OptionError: the runtime is not installed.
+            OptionError: the runtime is not installed, or `threads` is below 1.
         """
         if threads is not None:
+            if threads < 1:
+                raise OptionError(f"{threads} threads were asked for; 1 is the least")
             torch.set_num_threads(threads)
         bundle = load_bundle(path)
         computed_by = make_runtime(bundle.acoustic_model, runtime, training=bundle.training)
@@ -397,6 +399,7 @@ def _make_search(bundle: Bundle) -> "BeamSearch | Rescorer | None":
 def _accept(audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None) -> Waveform:
     if not isinstance(audio, Waveform):
         return decode_audio(audio, max_duration_s=max_duration_s)
+    AudioLimits(max_duration_s=max_duration_s)  # raises where it is none
     if max_duration_s is not None and audio.duration_s > max_duration_s:
         raise AudioTooLongError(f"the audio lasts {audio.duration_s:g} s, more than the limit of {max_duration_s:g} s")
     return audio

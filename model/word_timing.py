@@ -23,6 +23,7 @@ from model.errors import OptionError
 from model.transcript import Segment, Transcript, Word
 
 SHORTEST_WORD_S = 0.02
+MOST_S = 60  # of any of the times below
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,19 @@ class TimingConfig:
 
     def __post_init__(self) -> None:
         shares = (self.quiet_share, self.share_before)
-        if (
-            not all(0 <= share <= 1 for share in shares)
-            or not min(
-                self.shortest_pause_s, self.context_s, self.reach_s, self.late_s, self.early_s, self.lead_s, self.lag_s
-            )
-            >= 0
-        ):
-            raise OptionError(f"{self} has a share outside 0..1 or a time below 0")
+        times_s = (
+            self.shortest_pause_s,
+            self.context_s,
+            self.reach_s,
+            self.late_s,
+            self.early_s,
+            self.lead_s,
+            self.lag_s,
+        )
+        if not all(0 <= share <= 1 for share in shares) or not all(0 <= time_s <= MOST_S for time_s in times_s):
+            raise OptionError(f"{self} has a share outside 0..1 or a time outside 0..{MOST_S} s")
+        if not 0 <= self.least_range_db < math.inf:
+            raise OptionError(f"the least range is {self.least_range_db} dB; it has to be 0 or more")
 
 
 def place_words(

@@ -457,12 +457,14 @@ def test_samples_that_are_no_numbers_are_refused(rate_hz: int, encoding: str, va
         decode_audio(by_soundfile(samples_N, "WAV", encoding, rate_hz))
 
 
-def test_samples_beyond_float32_are_refused() -> None:
+def test_samples_whose_squares_would_not_be_finite_are_refused() -> None:
     with pytest.raises(NonFiniteAudioError):
         decode_audio(by_soundfile(np.full(100, 1e300), "WAV", "DOUBLE"))
-    # Each of these fits, and so does their mean; their sum would not.
-    loud_N = decode_audio(by_soundfile(np.full((100, 8), 3e38), "WAV", "FLOAT")).samples_N
-    np.testing.assert_array_equal(loud_N, np.full(100, 3e38, np.float32))
+    with pytest.raises(AudioParameterError, match=r"sample at 0\.000 s is 3e\+38; full scale is 1"):
+        decode_audio(by_soundfile(np.full((100, 8), 3e38), "WAV", "FLOAT"))
+    # The largest that there can be where integers of 32 bits were taken for floats.
+    loud_N = decode_audio(by_soundfile(np.full((100, 8), 2.0**31), "WAV", "FLOAT")).samples_N
+    np.testing.assert_array_equal(loud_N, np.full(100, 2.0**31, np.float32))
 
 
 @pytest.mark.parametrize("container", ["wav", "flac", "ogg vorbis", "mp3"])

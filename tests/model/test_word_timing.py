@@ -88,7 +88,7 @@ def test_words_stay_in_order_and_within_the_audio(frames: list[int], loudness: s
 
 @pytest.mark.parametrize("options", [{"quiet_share": 1.1}, {"share_before": -0.1}, {"late_s": -1.0}], ids=str)
 def test_an_option_out_of_range_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match=r"outside 0\.\.1 or a time below 0"):
+    with pytest.raises(OptionError, match=r"outside 0\.\.1 or a time outside 0\.\.60 s"):
         TimingConfig(**options)
 
 
