@@ -1,10 +1,12 @@
 """The `cepstra` command. Nothing but wiring: each command imports what it needs when it runs."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from model.allocation import restart_with_kept_memory
 from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, HotWords
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
@@ -16,6 +18,8 @@ from training.commands import calibrate, evaluate, train
 from training.corpus_commands import data_app
 from training.neural_commands import lm_app
 from training.rejection_commands import tune_rejection
+
+SEARCHING = ("serve", "work", "transcribe", "evaluate")  # commands whose time is mostly the model's
 
 app = typer.Typer(
     name="cepstra",
@@ -451,6 +455,8 @@ def _fail(message: str, *, status: int = 1) -> NoReturn:
 
 def main() -> None:
     """Entry point of the installed command."""
+    if sys.argv[1:2] and sys.argv[1] in SEARCHING:
+        restart_with_kept_memory()
     app()
 
 

@@ -27,8 +27,8 @@ from model.transcript import Transcript
 
 BATCH_ROWS = 8
 # Files on their way for each processor thread: those of a batch, and some before and behind it; without batches, one
-# that computes and one that has the processor while the first waits for Python's lock or a disk.
-FILES_A_THREAD_BATCHED, FILES_A_THREAD = 12, 2
+# that computes and two that have the processor while it waits for Python's lock or a disk.
+FILES_A_THREAD_BATCHED, FILES_A_THREAD = 12, 3
 
 Audio = bytes | str | os.PathLike[str] | Waveform
 
