@@ -11,6 +11,7 @@ from model.hot_words import DEFAULT_BOOST, LARGEST_BOOST, HotWords
 from model.runtime_names import RuntimeChoice
 from model.shipped import SHIPPED_BUNDLE
 from model.transcript import MOST_ALTERNATIVES
+from service.backup_commands import backup, restore
 from service.key_commands import keys_app
 from service.model_commands import models_app
 from service.state import STATE_DIR
@@ -38,6 +39,8 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(tune_rejection)
 app.command()(calibrate)
+app.command()(backup)
+app.command()(restore)
 
 
 def _option(variable: str, help_: str, *, show_default: bool | str = True, min_: int | None = None) -> Any:

@@ -32,7 +32,7 @@ SCOPES: dict[str, tuple[KeyScope, ...]] = {
     "/v1/jobs": ("jobs",),
     "/v1/models": ANY_SCOPE,
     "/admin": ("admin",),
-    "/metrics": ("admin",),
+    "/metrics": ("metrics", "admin"),
 }
 
 # Browsers cannot set headers of a WebSocket, so OpenAI's clients send the key as one of its subprotocols.

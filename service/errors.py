@@ -27,7 +27,8 @@
     ├── JobNotFinishedError         it has no result, or not yet
     ├── IdempotencyKeyReusedError   the same key with another request
     └── JobsUnavailableError        the jobs' database or disk cannot be used now
-    KeyFileError, ExposedError      below `CepstraError` too; they end the start, and no request causes them
+    KeyFileError, ExposedError, BackupError
+                                    below `CepstraError` too; they end the start or a command, no request causes them
 
 Every error answer has OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
 """
@@ -169,6 +170,10 @@ class KeyFileError(CepstraError):
 
 class ExposedError(CepstraError):
     """Other machines could use the service without a key, and nobody said that this is meant."""
+
+
+class BackupError(CepstraError):
+    """The state directory cannot be written to a backup, or not be made of one."""
 
 
 class ClientGoneError(ServiceError):

@@ -36,7 +36,7 @@ StateDir = Annotated[
 def create(
     name: Name,
     scopes: Annotated[
-        str, typer.Option(help="What it may be used for: transcribe, jobs, admin; several with commas.")
+        str, typer.Option(help="What it may be used for: transcribe, jobs, metrics, admin; several with commas.")
     ] = "transcribe",
     expires: Annotated[str | None, typer.Option(help="After how long it ends: 90d, 12h, 30m.")] = None,
     rate: Annotated[int | None, typer.Option(help="Requests a minute.", show_default="CEPSTRA_KEY_RATE", min=1)] = None,

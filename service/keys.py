@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.errors import KeyFileError
-from service.state import locked, replace_file
+from service.state import locked, newer_format, replace_file
 
-KeyScope = Literal["transcribe", "jobs", "admin"]
+KeyScope = Literal["transcribe", "jobs", "metrics", "admin"]
 
 PREFIX = "cepstra_"  # so that scanners for leaked secrets can tell what they found
 SECRET_BYTES = 32
@@ -104,12 +104,17 @@ class KeyFile:
             KeyFileError: it cannot be read, or is not what this version writes.
         """
         try:
-            return _Contents.model_validate_json(self.path.read_bytes()).keys
+            content = self.path.read_bytes()
+            return _Contents.model_validate_json(content).keys
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise self._unreadable(error) from error
         except ValidationError as error:
+            if version := newer_format(content, known=1):
+                raise KeyFileError(
+                    f"{self.path} has format {version}, and this Cepstra reads format 1: a newer one wrote it"
+                ) from None
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             raise KeyFileError(f"{self.path} is damaged: {place}: {first['msg']}") from None

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import PromotionError
-from service.state import locked, replace_file
+from service.state import locked, newer_format, replace_file
 
 FILE = "models.json"
 LOCK_FILE = "models.lock"
@@ -59,12 +59,17 @@ class Promotions:
 
     def _read(self) -> tuple[str | None, ...]:
         try:
-            contents = _Contents.model_validate_json(self._path.read_bytes())
+            content = self._path.read_bytes()
+            contents = _Contents.model_validate_json(content)
         except (FileNotFoundError, NotADirectoryError):
             contents = _Contents()
         except OSError as error:
             raise PromotionError(f"{self._path} cannot be read: {error.strerror}") from error
         except ValidationError as error:
+            if version := newer_format(content, known=1):
+                raise PromotionError(
+                    f"{self._path} has format {version}, and this Cepstra reads format 1: a newer one wrote it"
+                ) from None
             raise PromotionError(f"{self._path} is damaged: {error.errors()[0]['msg']}") from None
         return contents.defaults or (None,)
 

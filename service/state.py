@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def newer_format(text: bytes, known: int) -> int | None:
+    """The `format_version` of a JSON object, where it is higher than `known`; None for anything else."""
+    try:
+        found = json.loads(text)["format_version"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, int) and found > known else None
 
 
 def free_bytes(folder: Path) -> int | None:

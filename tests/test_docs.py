@@ -70,6 +70,9 @@ def test_the_checker_of_commands_sees_what_is_wrong() -> None:
     assert not problems("$ cepstra serve --port 1 --format=json FILE | grep -v x")
     assert not problems("cepstra serve [--format text|json]  # comment --nothing")
     assert not problems("a sentence about cepstra-base --and this")
+    assert not problems("docker-compose exec -T cepstra cepstra serve --port 1 > cepstra.log")
+    assert not problems("docker-compose exec database psql -U cepstra --nothing")
+    assert problems("docker-compose run --rm -T api cepstra serve --prot 1") == ["no option '--prot'"]
     assert problems("cepstra server") == ["no command 'server'"]
     assert problems("cat x | cepstra serve --prot 1") == ["no option '--prot'"]
 
@@ -84,9 +87,18 @@ def code_of(document: Path) -> list[str]:
 
 def problems_of_line(line: str, tool: Any) -> Iterator[str]:
     """What is wrong with each call of `cepstra` in a shell line or a synopsis."""
+    line = without_compose(line)
     for call in re.findall(r"(?:^|[|;&$(]|\s)\s*cepstra(\s[^;&>#]*|$)", line):
         words = re.sub(r"[\[\]…]", " ", re.sub(r"\s\|\s.*", "", call))
         yield from problems_of_words(shlex.split(words), tool)
+
+
+def without_compose(line: str) -> str:
+    """What docker-compose is to run in a container, where it is `cepstra`: services bear that name too."""
+    if not re.match(r"\s*docker[- ]compose\s", line):
+        return line
+    called = re.search(r"\s(?:exec|run)\s+(?:-\S+\s+)*\S+\s+(cepstra\s.*)", line)
+    return called[1] if called else ""
 
 
 def problems_of_words(words: list[str], command: Any) -> Iterator[str]:

@@ -12,7 +12,7 @@ router = APIRouter()
 
 @router.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Prometheus' text format; where keys are needed, one of scope `admin`."""
+    """Prometheus' text format; where keys are needed, one of scope `metrics` or `admin`."""
     telemetry: Telemetry = request.app.state.telemetry
     text = await asyncio.to_thread(telemetry.text)  # which asks the database about jobs
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
