@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.alignment import build_segment
 from model.confidence import ConfidenceWeights
-from model.decoder import DecodedUnit
+from model.decoder import DecodedUnit, WordEvidence
 from model.errors import OptionError
 from model.rejection import RejectionConfig
 from model.spelled_words import SpelledWord, split_words
@@ -176,12 +176,16 @@ class StableWords:
             return split_words(self._committed, self._tokenizer)
         # A stretch is searched as if nothing were before it, so those that are committed need not be searched again.
         first = max(cut for cut, _ in plan_stretches(known_SV[:, BLANK_ID]) if cut <= n_committed)
-        units = list(self._committed)
+        units: list[DecodedUnit] = []
+        known: dict[int, WordEvidence] = {}  # of the committed words, by their first frames
         for unit in self._decode(self._with_certain_path(known_SV, n_committed)[first:]):
-            if unit.first_frame + first >= n_committed:
-                first_frame, last_frame = (self._begin + first + at for at in (unit.first_frame, unit.last_frame))
+            first_frame, last_frame = (self._begin + first + at for at in (unit.first_frame, unit.last_frame))
+            if first_frame >= self._committed_until:
                 units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
-        return split_words(units, self._tokenizer)
+            elif unit.evidence is not None:
+                known[first_frame] = unit.evidence
+        self._committed = [_with_next(unit, known.get(unit.first_frame)) for unit in self._committed]
+        return split_words([*self._committed, *units], self._tokenizer)
 
     def _with_certain_path(self, known_SV: Tensor, n_committed: int) -> Tensor:
         """The rows of the utterance, in which nothing but the committed path is possible as far as it goes."""
@@ -273,6 +277,13 @@ class StableWords:
             return []
         self._shown = partial
         return [partial]
+
+
+def _with_next(committed: DecodedUnit, known: WordEvidence | None) -> DecodedUnit:
+    """The unit, with what the search now says of what follows its word; that of the word itself stays as it was."""
+    if committed.evidence is None or known is None:
+        return committed
+    return replace(committed, evidence=replace(committed.evidence, next_log10prob=known.next_log10prob))
 
 
 def _texts(partial: Partial) -> tuple[list[str], list[str]]:

@@ -1,16 +1,20 @@
 """Words out of log-probs that are made up, frame by frame, so that every event is known."""
 
+import math
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
-from model.decoder import DecodedUnit, append_stretch, decode_greedy
+from model.confidence import LEAST_SHARE, ConfidenceWeights
+from model.decoder import DecodedUnit, WordEvidence, append_stretch, decode_greedy
 from model.rejection import RejectionConfig
 from model.stable_words import CommitConfig, StableWords
 from model.stream_events import Final, Partial, StreamEvent
 from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, CharacterTokenizer
+from model.word_evidence import attach
 
 FRAME_S = 0.04
 TOKENIZER = CharacterTokenizer()
@@ -84,6 +88,28 @@ def test_what_was_committed_before_a_short_pause_is_not_searched_again() -> None
     assert shown(words.feed(rows("_ "), rows(""), duration_s=0.9)) == ["to be or|"]
     assert path_of(given[-1]) == "____b_e _o_r_ "
     assert shown(words.close(rows(""), 1000, duration_s=0.9)) == ["TO BE OR"]
+
+
+def test_a_committed_word_learns_what_follows_it_and_nothing_else() -> None:
+    """By what the search says of it once it is certain: that no other word is possible is known before."""
+    boundary = TOKENIZER.encode(" ")[0]
+    searches = iter(range(1, 9))
+
+    def decode(log_probs_SV: Tensor) -> list[DecodedUnit]:
+        nth = next(searches)
+        evidence = (WordEvidence(-nth, -10 * nth, nth / 10, ()) for _ in range(9))
+        return attach(decode_greedy(log_probs_SV), boundary, evidence)
+
+    weights = ConfidenceWeights(0.0, 0.0, log10prob=0.3, next_log10prob=0.01, agreement=0.2)
+    words = StableWords(decode, TOKENIZER, FRAME_S, None, CONFIG, weights)
+    sure = []
+    for path in ("_t_o_ _b", "_e_ _o", "_r_ _n"):
+        (event,) = words.feed(rows(path), rows(""), duration_s=1.0)
+        assert isinstance(event, Partial)
+        sure.append((*event.words, *event.interim)[0].confidence)
+    for found, (nth, next_nth) in zip(sure, ((1, 1), (2, 2), (2, 3)), strict=True):  # committed by the second search
+        odds = math.log((nth / 10 + LEAST_SHARE) / (1 - nth / 10 + LEAST_SHARE))
+        assert found == pytest.approx(1 / (1 + math.exp(0.3 * nth + 0.1 * next_nth - 0.2 * odds)))
 
 
 def test_an_utterance_ends_at_a_pause() -> None:
