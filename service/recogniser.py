@@ -80,8 +80,10 @@ class Recogniser(Protocol):
     ) -> Transcript:
         """Audio → transcript; raises the `features.errors.AudioError` family, and WorkCancelledError."""
 
-    def stream(self, *, sample_rate_hz: int, config: "StreamingConfig | None" = None) -> LiveSession:
-        """A session for one stream of audio at this rate, hertz."""
+    def stream(
+        self, *, sample_rate_hz: int, config: "StreamingConfig | None" = None, hot_words: HotWords | None = None
+    ) -> LiveSession:
+        """A session for one stream of audio at this rate, hertz; raises HotWordError."""
 
 
 class ServedModel:

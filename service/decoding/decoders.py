@@ -41,7 +41,7 @@ logger = logging.getLogger("cepstra.decoding")
 
 SPARES = 2  # processes that wait for a job; one more is made whenever a job is taken
 START_S = 30.0  # until a process has taken a job: a moment, but for the start and for a machine on its knees
-TICK_S = 0.2  # how often somebody who waits is asked whether he still wants the answer
+TICK_S = 0.05  # how often somebody who waits is asked whether he still wants the answer
 
 MiB = 1024 * 1024
 DEFAULT_BUDGET = Budget(memory_bytes=128 * MiB, cpu_s=600, stall_s=30.0)
@@ -87,7 +87,7 @@ class Decoders:
             file: a real file, open for reading; its position plays no part and stays.
             limits: what of the audio is refused.
             budget: what decoding may take of the machine.
-            while_waiting: called every 0.2 s while samples are waited for; what it raises ends the decoding.
+            while_waiting: called every 0.05 s while samples are waited for; what it raises ends the decoding.
 
         Raises:
             DecoderUnavailableError: there is no process to decode, through no fault of the upload. What the upload is

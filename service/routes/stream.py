@@ -1,5 +1,6 @@
 """`/v1/stream`: PCM in, JSON out, as simple as a live transcript can be. docs/live.md describes the protocol."""
 
+import asyncio
 from typing import get_args
 
 from fastapi import APIRouter, WebSocket
@@ -8,6 +9,7 @@ from starlette.websockets import WebSocketDisconnect
 from features.errors import CepstraError
 from features.limits import MAX_INPUT_RATE_HZ, MIN_INPUT_RATE_HZ
 from features.pcm import Encoding
+from model.hot_words import DEFAULT_BOOST, HotWords
 from service.access import holder_of
 from service.errors import InvalidRequestError, MessageTooLargeError, SessionTakenError
 from service.live import CLOSE_NORMAL, Channel, Places, opened, read_json
@@ -19,7 +21,7 @@ from service.settings import Settings
 router = APIRouter()
 
 LARGEST_FRAME_BYTES = 1024 * 1024  # 32 s of 16 kHz; a client that is live sends a tenth of a second
-PARAMETERS = ("rate", "encoding", "model", "session", "seq")
+PARAMETERS = ("rate", "encoding", "model", "keywords", "keyword_boost", "session", "seq")
 
 
 @router.websocket("/v1/stream")
@@ -39,7 +41,7 @@ async def stream_audio(websocket: WebSocket) -> None:
         if id_ := websocket.query_params.get("session"):
             stream, wanted = await streams.find(id_, holder_of(websocket)[0])
         else:
-            stream = _new_stream(websocket)
+            stream = await _new_stream(websocket)
             wanted = await stream.attach()
         comes_back = True
         try:
@@ -87,7 +89,7 @@ async def _tell(stream: LiveStream, channel: Channel, sent: int) -> int:
     return sent
 
 
-def _new_stream(websocket: WebSocket) -> LiveStream:
+async def _new_stream(websocket: WebSocket) -> LiveStream:
     served: ServedModel = websocket.app.state.served
     places: Places = websocket.app.state.places
     streams: LiveStreams = websocket.app.state.live_streams
@@ -99,7 +101,9 @@ def _new_stream(websocket: WebSocket) -> LiveStream:
         )
     encoding = _encoding(websocket.query_params.get("encoding", "pcm16"))
     recogniser = served.find(websocket.query_params.get("model", "default"))
-    session = recogniser.stream(sample_rate_hz=rate_hz)
+    hot_words = _hot_words(websocket)
+    # In a thread, because a hundred terms take a tenth of a second.
+    session = await asyncio.to_thread(recogniser.stream, sample_rate_hz=rate_hz, hot_words=hot_words)
     places.take()
     about = {"model": recogniser.name, "rate": rate_hz, "encoding": encoding}
     owner, _ = holder_of(websocket)
@@ -111,6 +115,18 @@ def _new_stream(websocket: WebSocket) -> LiveStream:
 def _check_end(text: str) -> None:
     if read_json(text) != {"type": "end"}:
         raise InvalidRequestError('The only text message is {"type": "end"}; audio is sent as binary.', param="type")
+
+
+def _hot_words(websocket: WebSocket) -> HotWords | None:
+    keywords = websocket.query_params.getlist("keywords")
+    text = websocket.query_params.get("keyword_boost", str(DEFAULT_BOOST))
+    try:
+        boost = float(text)
+    except ValueError:
+        raise InvalidRequestError(
+            f"'keyword_boost' is '{text[:50]}'; a number is needed.", param="keyword_boost"
+        ) from None
+    return HotWords(tuple(keywords), boost) if keywords else None
 
 
 def _whole_number(websocket: WebSocket, name: str, default: int) -> int:

@@ -82,7 +82,10 @@ class FakeTranscriber:
             with self._lock:
                 self.running -= 1
 
-    def stream(self, *, sample_rate_hz: int, config: StreamingConfig | None = None) -> "FakeSession":
+    def stream(
+        self, *, sample_rate_hz: int, config: StreamingConfig | None = None, hot_words: HotWords | None = None
+    ) -> "FakeSession":
+        self.hot_words = hot_words
         return FakeSession(self, sample_rate_hz, config)
 
     def wait(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from model.hot_words import HotWords
 from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import SENTENCES
 
@@ -61,6 +62,15 @@ def test_words_come_in_order_and_stay_as_they_were(server: Server) -> None:
         if message["type"] == "partial":
             assert message["text"] == " ".join(word["word"] for word in [*message["words"], *message["interim"]])
     assert committed[1][0] == {"word": "turnips", "start": 2.0, "end": 2.4, "confidence": 0.75}
+
+
+def test_keywords_are_preferred(server: Server) -> None:
+    with opened(server, keywords="Ishmael&keywords=Birket%20Foster", keyword_boost="3.5") as ws:
+        assert received(ws)["type"] == "ready"
+        assert server.fake.hot_words == HotWords(("Ishmael", "Birket Foster"), 3.5)
+    with opened(server) as ws:
+        assert received(ws)["type"] == "ready"
+        assert server.fake.hot_words is None
 
 
 def test_telephone_audio(server: Server) -> None:
@@ -155,6 +165,8 @@ def test_a_client_that_does_not_read_is_let_go_of(start_server: Start) -> None:
         ({"rate": "7000"}, 4400, "invalid_value"),
         ({"encoding": "mp3"}, 4400, "invalid_value"),
         ({"colour": "red"}, 4400, "unknown_parameter"),
+        ({"keywords": "%20"}, 4400, "invalid_keywords"),
+        ({"keyword_boost": "much", "keywords": "much"}, 4400, "invalid_value"),
         ({"seq": "-1"}, 4400, "invalid_value"),
         ({"seq": "7"}, 4400, "invalid_value"),
         ({"model": "nobody"}, 4404, "model_not_found"),

@@ -70,7 +70,7 @@ class FakeEar:
         digest = hashlib.sha256(waveform.samples_N.tobytes()).digest()
         return transcript_of([" ".join(WORDS[byte % len(WORDS)] for byte in digest)])
 
-    def stream(self, *, sample_rate_hz: int, config: object = None) -> NoReturn:
+    def stream(self, *, sample_rate_hz: int, config: object = None, hot_words: object = None) -> NoReturn:
         raise AssertionError("no job is heard while it is spoken")
 
 
