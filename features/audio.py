@@ -26,15 +26,14 @@ from features.errors import (
     AudioParameterError,
     CorruptAudioError,
     EmptyAudioError,
-    NonFiniteAudioError,
     UnsupportedAudioError,
 )
 from features.limits import AudioLimits, AudioMeter
+from features.samples import check_samples
 from features.seekable import AskingFile
 
 SAMPLE_RATE_HZ = 16_000  # of every Waveform that is decoded here
 BLOCK_FRAMES = 65_536  # handed on at a time: 2 MiB for 8 channels
-LARGEST_SAMPLE = 2.0**31  # where full scale is 1: integers that somebody took for floats; their squares stay finite
 
 # FFmpeg knows several hundred formats, playlists that open other files among them. It is told which one to use, never
 # asked to guess, and gets only these decoders.
@@ -247,30 +246,6 @@ def _mono(blocks: Blocks, meter: AudioMeter) -> Blocks:
         check_samples(block_NC, start_s, rate_hz)
         one = block_NC.shape[1] == 1
         yield rate_hz, block_NC[:, 0] if one else block_NC.mean(axis=1, dtype=np.float64).astype(np.float32)
-
-
-def check_samples(block: np.ndarray, start_s: float, rate_hz: int) -> None:
-    """Refuse what nothing can be computed with.
-
-    Args:
-        block: samples of floating point; the first dimension is time.
-        start_s: time of the first one, for the message.
-        rate_hz: their rate.
-
-    Raises:
-        NonFiniteAudioError: a sample is NaN or infinite.
-        AudioParameterError: one is above `LARGEST_SAMPLE`, either way.
-    """
-    usable = np.abs(block) <= LARGEST_SAMPLE
-    if usable.all():
-        return
-    first = np.argwhere(~usable)[0]
-    first_s, value = start_s + first[0] / rate_hz, block[tuple(first)]
-    if np.isfinite(value):
-        raise AudioParameterError(
-            f"the sample at {first_s:.3f} s is {value:g}; full scale is 1, and {LARGEST_SAMPLE:g} is the most"
-        )
-    raise NonFiniteAudioError(f"the sample at {first_s:.3f} s is NaN or infinite; every sample has to be finite")
 
 
 def _unbuffered(source: str | os.PathLike[str] | int) -> io.FileIO:

@@ -35,10 +35,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features.audio import SAMPLE_RATE_HZ, check_samples
+from features.audio import SAMPLE_RATE_HZ
 from features.errors import AudioParameterError
 from features.loudness import LoudnessMeter
 from features.resampling import StreamingResampler
+from features.samples import check_samples
 from features.speech_detection import SpeechDetectionConfig
 from features.streaming import StreamingFrontEnd
 from model.cancellation import CancelToken, check

@@ -11,19 +11,14 @@ everything a loudness every 10 ms.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio, open_audio
+from features.audio import SAMPLE_RATE_HZ, Waveform
 from features.audio_stream import AudioStream
-from features.errors import AudioParameterError, AudioTooLongError
-from features.limits import AudioLimits
 from features.loudness import LoudnessMeter
 from features.speech_detection import SpeechDetectionConfig
 from model.acoustic_model import subsampled_length
@@ -37,6 +32,7 @@ from model.hypothesis import NBest
 from model.rejection import RejectionConfig
 from model.runtime import Runtime, TorchRuntime, make_runtime
 from model.runtime_names import RuntimeChoice
+from model.sources import Audio, WaveformBlocks, as_waveform, opened
 from model.stages import each, stage
 from model.streaming import StreamingConfig, StreamingSession
 from model.tokenizer import BLANK_ID
@@ -52,7 +48,6 @@ if TYPE_CHECKING:
 DETECTION = SpeechDetectionConfig()
 TIMING = TimingConfig()
 SILENCE_LOGPROB = -30.0  # of every letter where the network is not asked
-WAVEFORM_BLOCK_S = 10  # of samples that are decoded already, taken at a time
 
 
 class Transcriber:
@@ -154,7 +149,7 @@ class Transcriber:
 
     def transcribe(
         self,
-        audio: bytes | str | os.PathLike[str] | Waveform | AudioStream,
+        audio: Audio | AudioStream,
         *,
         max_duration_s: float | None = None,
         progress: Callable[[float], None] | None = None,
@@ -199,7 +194,7 @@ class Transcriber:
         )
         cutter, meter = self._cutter(), LoudnessMeter(self._rate_hz)
         check(cancelled)
-        with self._opened(audio, max_duration_s, cancelled) as blocks:
+        with opened(audio, self._rate_hz, max_duration_s=max_duration_s, cancelled=cancelled) as blocks:
             for first_frame, log_probs_SV in self._listen(blocks, cutter, progress, cancelled, meter):
                 transcription.feed(first_frame, log_probs_SV)
         check(cancelled)
@@ -250,9 +245,7 @@ class Transcriber:
             cancelled=cancelled,
         )
 
-    def n_best(
-        self, audio: bytes | str | os.PathLike[str] | Waveform, n: int, *, max_duration_s: float | None = None
-    ) -> list[NBest]:
+    def n_best(self, audio: Audio, n: int, *, max_duration_s: float | None = None) -> list[NBest]:
         """Audio → the n best word sequences of every stretch of at most 30 s, in order of time.
 
         The first of each list are the words that `transcribe` gives, with two differences: nothing is dropped for being
@@ -270,7 +263,7 @@ class Transcriber:
         """
         if self._search is None:
             raise OptionError(f"{self.name!r} is decoded greedily; only a language model's search has an N-best list")
-        return self._search.n_best(self.log_probs(_accept(audio, max_duration_s)), n)
+        return self._search.n_best(self.log_probs(as_waveform(audio, max_duration_s)), n)
 
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
         """Natural-log posteriors (S, V) of every unit in every output frame (`frame_s`).
@@ -282,7 +275,8 @@ class Transcriber:
         """
         n_samples = len(waveform.samples_N)
         pieces, reached = [self._silence(0)], 0
-        for first_frame, log_probs_SV in self._listen(self._checked(waveform), self._cutter(), progress):
+        blocks = WaveformBlocks(waveform, self._rate_hz)
+        for first_frame, log_probs_SV in self._listen(blocks, self._cutter(), progress):
             pieces += [self._silence(first_frame - reached), log_probs_SV]
             reached = first_frame + len(log_probs_SV)
         subsampling = self.bundle.acoustic_model.config.subsampling
@@ -341,49 +335,6 @@ class Transcriber:
     def _cutter(self) -> WindowCutter:
         return WindowCutter(self._rate_hz, self._samples_per_frame, self.chunking, self.detection)
 
-    @contextmanager
-    def _opened(
-        self,
-        audio: bytes | str | os.PathLike[str] | Waveform | AudioStream,
-        max_duration_s: float | None,
-        cancelled: CancelToken | None,
-    ) -> Iterator[AudioStream]:
-        if isinstance(audio, Waveform):
-            yield self._checked(_accept(audio, max_duration_s))
-        elif isinstance(audio, bytes | str | os.PathLike):
-            limits = AudioLimits(max_duration_s=max_duration_s)
-            with open_audio(audio, limits, go_on=partial(check, cancelled)) as blocks:
-                yield blocks
-        else:
-            yield audio
-
-    def _checked(self, waveform: Waveform) -> "_WaveformBlocks":
-        if waveform.sample_rate_hz != self._rate_hz:
-            raise AudioParameterError(
-                f"the waveform has {waveform.sample_rate_hz} Hz; the model hears {self._rate_hz} Hz"
-            )
-        return _WaveformBlocks(waveform)
-
-
-class _WaveformBlocks:
-    """Samples that are in memory already, in pieces."""
-
-    def __init__(self, waveform: Waveform) -> None:
-        self._samples_N = waveform.samples_N
-        self._block = WAVEFORM_BLOCK_S * waveform.sample_rate_hz
-        self._read = 0
-        self.duration_s = waveform.duration_s
-
-    @property
-    def share_read(self) -> float:
-        return self._read / max(1, len(self._samples_N))
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        while self._read < len(self._samples_N):
-            block_N = self._samples_N[self._read : self._read + self._block]
-            self._read += len(block_N)
-            yield block_N
-
 
 def _make_search(bundle: Bundle) -> "BeamSearch | Rescorer | None":
     """What finds words with the bundle's language models; None where it has none."""
@@ -394,12 +345,3 @@ def _make_search(bundle: Bundle) -> "BeamSearch | Rescorer | None":
 
     search = BeamSearch(bundle.tokenizer, bundle.language_model)
     return search if bundle.neural_lm is None else Rescorer(search, bundle.neural_lm, bundle.rescoring)
-
-
-def _accept(audio: bytes | str | os.PathLike[str] | Waveform, max_duration_s: float | None) -> Waveform:
-    if not isinstance(audio, Waveform):
-        return decode_audio(audio, max_duration_s=max_duration_s)
-    AudioLimits(max_duration_s=max_duration_s)  # raises where it is none
-    if max_duration_s is not None and audio.duration_s > max_duration_s:
-        raise AudioTooLongError(f"the audio lasts {audio.duration_s:g} s, more than the limit of {max_duration_s:g} s")
-    return audio
