@@ -157,7 +157,7 @@ def test_a_damaged_file_keeps_the_keys_known_last(file: KeyFile, contents: str) 
     fresh = KeyRing(file)
     assert fresh.required
     assert fresh.find(secret) is None
-    with pytest.raises(KeyFileError, match="is damaged|a newer one wrote it"):
+    with pytest.raises(KeyFileError, match=r"is damaged|a newer one wrote it"):
         file.read()
 
 
