@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +140,7 @@ def test_the_client_raises_its_own_errors(state_dir: Path, secrets: dict[str, st
 def test_rate_just_under_and_just_over(tmp_path: Path) -> None:
     keys = KeyFile(tmp_path)
     own, common = keys.create("own", requests_per_minute=3), keys.create("common")
-    with TestClient(create_app(Settings(state_dir=tmp_path, key_rate=2), FakeTranscriber())) as client:
+    with TestClient(create_app(Settings(state_dir=tmp_path, key_rate=2), FakeTranscriber(), DECODERS)) as client:
 
         def ask(secret: str) -> bool:
             return status(client, "GET", "/v1/models", secret) == 429
@@ -153,7 +155,7 @@ def test_rate_just_under_and_just_over(tmp_path: Path) -> None:
 
 def test_keys_come_and_go_without_a_restart(tmp_path: Path) -> None:
     keys = KeyFile(tmp_path)
-    with TestClient(create_app(Settings(state_dir=tmp_path), FakeTranscriber())) as client:
+    with TestClient(create_app(Settings(state_dir=tmp_path), FakeTranscriber(), DECODERS)) as client:
         assert status(client, "GET", "/v1/nothing", None) == 404
         secret = keys.create("ada")
         assert status(client, "GET", "/v1/nothing", None) == 401
@@ -237,11 +239,26 @@ def test_other_machines_need_keys_or_permission(host: str, tmp_path: Path) -> No
             check_exposure(Settings(host=host, state_dir=tmp_path, allow_anonymous=allowed), keys)
 
 
-def posted(settings: Settings, **headers: str) -> tuple[int, str | None]:
-    """Status and code of a POST with these headers; 400 (unsupported_endpoint) is what the route itself says."""
-    with TestClient(create_app(settings, FakeTranscriber())) as client:
-        response = client.post("/v1/audio/translations", headers={"host": "127.0.0.1:8000", **headers})
-    return response.status_code, response.json()["error"]["code"]
+@pytest.fixture(scope="module")
+def posted() -> Iterator[Callable[..., str | None]]:
+    """The code of the answer to a POST with some headers, where some origins are allowed.
+
+    `unsupported_endpoint` is what the route itself says: the request was let through.
+    """
+    with ExitStack() as stack:
+
+        @lru_cache
+        def client(allowed_origins: str) -> TestClient:
+            app = create_app(Settings(allowed_origins=allowed_origins), FakeTranscriber(), DECODERS)
+            return stack.enter_context(TestClient(app))
+
+        def post(allowed_origins: str = "", **headers: str) -> str | None:
+            headers = {"host": "127.0.0.1:8000", **headers}
+            answer = client(allowed_origins).post("/v1/audio/translations", headers=headers)
+            code: str | None = answer.json()["error"]["code"]
+            return code
+
+        yield post
 
 
 @pytest.mark.parametrize(
@@ -263,16 +280,16 @@ def posted(settings: Settings, **headers: str) -> tuple[int, str | None]:
         ({"host": "cepstra:8000"}, "unsupported_endpoint"),
     ],
 )
-def test_pages_of_elsewhere_cannot_call(headers: dict[str, str], code: str) -> None:
-    assert posted(Settings(), **headers)[1] == code
+def test_pages_of_elsewhere_cannot_call(posted: Callable[..., str | None], headers: dict[str, str], code: str) -> None:
+    assert posted(**headers) == code
 
 
-def test_an_origin_that_is_allowed() -> None:
-    settings = Settings(allowed_origins=f"http://other.example, {PAGE}")
-    assert posted(settings, origin=PAGE)[1] == "unsupported_endpoint"
-    assert posted(settings, origin=PAGE, host="elsewhere.example")[1] == "unsupported_endpoint"
-    assert posted(settings, origin=PAGE + ".evil")[1] == "origin_not_allowed"
-    assert posted(Settings(allowed_origins="*"), origin="null")[1] == "unsupported_endpoint"
+def test_an_origin_that_is_allowed(posted: Callable[..., str | None]) -> None:
+    both = f"http://other.example, {PAGE}"
+    assert posted(both, origin=PAGE) == "unsupported_endpoint"
+    assert posted(both, origin=PAGE, host="elsewhere.example") == "unsupported_endpoint"
+    assert posted(both, origin=PAGE + ".evil") == "origin_not_allowed"
+    assert posted("*", origin="null") == "unsupported_endpoint"
 
 
 @pytest.mark.parametrize("wrong", ["elsewhere.example", "https://a.example/", "https://a.example/path", "https://"])
@@ -284,12 +301,12 @@ def test_what_is_no_origin_ends_the_start(wrong: str) -> None:
 def test_cors_is_off_and_can_be_had(state_dir: Path, secrets: dict[str, str]) -> None:
     """A preflight carries no key and is answered all the same; the answer itself may then be read by the page."""
     preflight = {"origin": PAGE, "access-control-request-method": "POST"}
-    with TestClient(create_app(Settings(state_dir=state_dir), FakeTranscriber())) as client:
+    with TestClient(create_app(Settings(state_dir=state_dir), FakeTranscriber(), DECODERS)) as client:
         response = client.options("/v1/audio/transcriptions", headers=preflight)
         assert response.status_code == 401
         assert not [name for name in response.headers if name.startswith("access-control")]
     settings = Settings(state_dir=state_dir, allowed_origins=PAGE)
-    with TestClient(create_app(settings, FakeTranscriber())) as client:
+    with TestClient(create_app(settings, FakeTranscriber(), DECODERS)) as client:
         asked = {**preflight, "access-control-request-headers": "authorization, x-stainless-lang"}
         response = client.options("/v1/audio/transcriptions", headers=asked)
         assert (response.status_code, response.headers["access-control-allow-origin"]) == (200, PAGE)

@@ -21,7 +21,7 @@ from model.transcript import Transcript
 from service.app import create_app
 from service.recogniser import RecentTranscripts
 from service.settings import Settings
-from tests.service.conftest import Server, request, wait_until
+from tests.service.conftest import DECODERS, Server, request, wait_until
 from tests.service.fakes import TEXT, FakeTranscriber, wav
 from tests.service.test_uploads import PATH, connected, post
 
@@ -156,7 +156,7 @@ def test_before_the_model_is_ready() -> None:
     """The server answers at once; everything that needs the model says 503 until it is warm."""
     fake = SlowToLoad()
     fake.hold()
-    with TestClient(create_app(Settings(), fake)) as client:
+    with TestClient(create_app(Settings(), fake, DECODERS)) as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         for response in (
             client.get("/readyz"),

@@ -13,7 +13,7 @@ from model.transcriber import Transcriber
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import SpokenClip
-from tests.service.conftest import wait_until
+from tests.service.conftest import DECODERS, wait_until
 from tests.sounds import RATE_HZ, SOUNDS
 
 EMPTY_TEXTS = {"text": "", "srt": "", "vtt": "WEBVTT\n"}
@@ -22,7 +22,7 @@ EMPTY_TEXTS = {"text": "", "srt": "", "vtt": "WEBVTT\n"}
 @pytest.fixture(scope="module", params=["greedy", "language model"])
 def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
     transcriber = Transcriber.from_bundle(SHIPPED_BUNDLE, greedy=request.param == "greedy", runtime="torch")
-    with TestClient(create_app(Settings(), transcriber)) as connected:
+    with TestClient(create_app(Settings(), transcriber, DECODERS)) as connected:
         wait_until(lambda: connected.get("/readyz").status_code == 200)
         yield connected
 

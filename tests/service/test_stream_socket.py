@@ -149,11 +149,15 @@ def test_an_idle_socket_is_closed(start_server: Start) -> None:
 
 def test_a_client_that_does_not_read_is_let_go_of(start_server: Start) -> None:
     server = start_server(socket_send_s=0.5, max_sockets=1, resume_s=0)
-    with opened(server, encoding="mulaw", max_queue=1) as ws:
-        # Answers grow with every word of an utterance that does not end.
-        sending = iter(lambda: ws.send(b"\x00" * 800_000), "never")
-        with pytest.raises(ConnectionClosed):
-            deque(sending, maxlen=0)
+    # With buffers as large as the system makes them it takes megabytes until a client has not read.
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        with opened(server, encoding="mulaw", max_queue=1, sock=narrow) as ws:
+            # Answers grow with every word of an utterance that does not end.
+            sending = iter(lambda: ws.send(b"\x00" * 800_000), "never")
+            with pytest.raises(ConnectionClosed):
+                deque(sending, maxlen=0)
     with opened(server) as ws:
         assert received(ws)["type"] == "ready"
 
@@ -245,10 +249,10 @@ def run_example(server: Server, mark: str, audio: bytes, *replaced: str) -> list
     return done.stdout.decode().splitlines()
 
 
-def opened(server: Server, *, max_queue: int | None = None, **parameters: str) -> ClientConnection:
+def opened(server: Server, *, max_queue: int | None = None, sock: Any = None, **parameters: str) -> ClientConnection:
     query = "&".join(f"{name}={value}" for name, value in {"rate": str(RATE_HZ), **parameters}.items() if value)
     url = f"{server.url.replace('http', 'ws', 1)}/v1/stream?{query}"
-    return connect(url, proxy=None, open_timeout=60, close_timeout=5, max_queue=max_queue, max_size=None)
+    return connect(url, sock=sock, proxy=None, open_timeout=60, close_timeout=5, max_queue=max_queue, max_size=None)
 
 
 def received(ws: ClientConnection) -> Message:

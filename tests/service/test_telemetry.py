@@ -26,7 +26,7 @@ from service.logs import logging_config
 from service.settings import Settings
 from service.state import free_bytes
 from service.tracing import Tracing, TracingUnavailableError
-from tests.service.conftest import Server, request, wait_until
+from tests.service.conftest import DECODERS, Server, request, wait_until
 from tests.service.fakes import SENTENCES, FakeTranscriber, wav
 from tests.service.test_uploads import PATH, post
 
@@ -41,7 +41,7 @@ class Staged(FakeTranscriber):
 
 @pytest.fixture
 def client() -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(remember_s=0), Staged())) as connected:
+    with TestClient(create_app(Settings(remember_s=0), Staged(), DECODERS)) as connected:
         while connected.get("/readyz").status_code != 200:
             pass
         yield connected
@@ -184,7 +184,7 @@ def test_a_trace_has_the_request_and_its_stages(monkeypatch: pytest.MonkeyPatch)
     spans = InMemorySpanExporter()
     monkeypatch.setattr(app_module, "Tracing", lambda: Tracing(spans))
     trace_id = "0af7651916cd43dd8448eb211c80319c"
-    with TestClient(create_app(Settings(remember_s=0, traces=True), Staged())) as client:
+    with TestClient(create_app(Settings(remember_s=0, traces=True), Staged(), DECODERS)) as client:
         while client.get("/readyz").status_code != 200:
             pass
         client.post(

@@ -18,6 +18,9 @@ from service.settings import Settings
 
 SUPERUSER = "postgres"
 
+# For a test of what does not depend on where jobs are kept: once is enough.
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
 
 def program(name: str) -> str | None:
     """Debian keeps PostgreSQL's programs off PATH."""

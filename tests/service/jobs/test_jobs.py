@@ -27,6 +27,7 @@ from service.recogniser import Progress
 from service.schemas import TranscriptionOptions
 from tests.service.conftest import wait_until
 from tests.service.fakes import SENTENCES, transcript_of
+from tests.service.jobs.conftest import on_sqlite
 
 OPTIONS = TranscriptionOptions(model="default")
 AUDIO = b"some audio"
@@ -179,6 +180,7 @@ def test_a_running_job_is_cancelled(make_jobs: Make, tmp_path: Path, same_proces
     assert worker.get(made.id).status == "cancelled"
 
 
+@on_sqlite
 def test_what_the_audio_is_to_blame_for_fails_at_once(make_jobs: Make, tmp_path: Path) -> None:
     ear = Ear()
     ear.error = CorruptAudioError("The audio breaks off.")
@@ -360,6 +362,7 @@ def test_what_is_over_is_erased(make_jobs: Make, tmp_path: Path) -> None:
     assert jobs.get(waiting.id), "an unfinished job is never erased"
 
 
+@on_sqlite
 def test_files_of_no_job_are_erased_once_they_are_old(make_jobs: Make, tmp_path: Path) -> None:
     jobs = make_jobs(Ear())
     mine = submit(jobs)

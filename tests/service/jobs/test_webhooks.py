@@ -19,6 +19,7 @@ from service.jobs.outbound import OutboundError, check_url, is_allowed, post
 from service.jobs.signing import SecretFile, signed_headers
 from service.networks import parse_networks
 from tests.service.conftest import wait_until
+from tests.service.jobs.conftest import on_sqlite
 from tests.service.jobs.receiver import Receiver, receiving
 from tests.service.jobs.test_jobs import Ear, Make, ends, submit
 
@@ -48,6 +49,7 @@ def statuses(jobs: Jobs, job: Job) -> list[str]:
     return [message["status"] for message in jobs.webhooks(job.id)]
 
 
+@on_sqlite
 def test_a_message_can_be_verified(telling: Callable[..., Jobs], receiver: Receiver, tmp_path: Path) -> None:
     """By the official client, which follows the same standard, with the secret that an operator finds on disk."""
     jobs = telling()
@@ -87,6 +89,7 @@ def test_it_is_retried_recorded_and_replayed(telling: Callable[..., Jobs], recei
         jobs.replay(job.id, "msg_unknown\0")
 
 
+@on_sqlite
 def test_it_is_given_up_after_enough_tries_or_when_the_receiver_is_gone(
     telling: Callable[..., Jobs], receiver: Receiver
 ) -> None:
@@ -103,6 +106,7 @@ def test_it_is_given_up_after_enough_tries_or_when_the_receiver_is_gone(
     wait_until(lambda: statuses(jobs, job) == ["delivered"])
 
 
+@on_sqlite
 def test_the_pause_doubles(make_jobs: Make) -> None:
     jobs = make_jobs(Ear(), webhook_retry_s=8.0)
     job = submit(jobs, webhook_url="https://example.com")
@@ -151,6 +155,7 @@ def test_a_job_is_not_forgotten_before_its_message_is_sent(make_jobs: Make) -> N
         jobs.get(job.id)
 
 
+@on_sqlite
 def test_private_addresses_are_refused_when_asked_and_when_sent(
     make_jobs: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
