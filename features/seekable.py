@@ -1,6 +1,6 @@
 """Files that are read here and there: what the walks through containers need of them, and how such a walk is ended.
 
-Three hours of mp3 have 400 000 frames, and to look at the head of each takes a second or more.
+Three hours of mp3 have 300 000 frames, and to look at the head of each takes 0.3 s of processor time.
 """
 
 import os
