@@ -139,8 +139,8 @@ def stages_table(transcriber: Transcriber, files: Sequence[bytes]) -> Iterator[s
     total_s = sum(seconds.values())
     yield f"stages, {runtime.name}, one file after the other on one thread, processor time for a second of audio"
     for stage, took_s in (*seconds.items(), ("all", total_s)):
-        speed = audio_s / max(took_s, 1e-9)
-        yield f"  {stage:10} {1000 * took_s / audio_s:7.2f} ms {took_s / total_s:5.0%} {speed:8.0f} × real time"
+        speed = f" {audio_s / took_s:8.0f} × real time" if took_s else ""
+        yield f"  {stage:10} {1000 * took_s / audio_s:7.2f} ms {took_s / total_s:5.0%}{speed}"
 
 
 def one_by_one(transcriber: Transcriber, files: Sequence[bytes], n_threads: int) -> list[Transcript]:

@@ -12,7 +12,6 @@ what `model.lstm` does with two flips is one operator, which runtimes have fast 
 """
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,10 @@ from torch import Tensor
 
 from model.acoustic_model import STRIDES, AcousticModel
 from model.errors import OptionError
+from model.quantization import quantize_onnx
 
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8  # that of the same release, so that runtimes of the time read it
-QUANTIZED = ("LSTM", "MatMul")  # 97 % of the multiplications; the convolutions see single bins and stay float
 
 
 def export_onnx(model: AcousticModel) -> onnx.ModelProto:
@@ -60,23 +59,6 @@ def export_onnx(model: AcousticModel) -> onnx.ModelProto:
     graph.add("Transpose", [log_probs], output="log_probs", perm=[1, 0, 2])
     graph.add("Identity", [lengths], output="output_lengths")
     return graph.build(config.n_features, config.vocabulary_size)
-
-
-def quantize_onnx(exported: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with the weights of LSTM and linear layers in 8 bits, a scale for every output channel.
-
-    Activations are quantised while it runs, with a scale for each call ("dynamic"), so no calibration data is needed.
-    The log-probs of a row can therefore depend, a little, on what stands beside it in a batch.
-    """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(exported, source)
-        quantize_dynamic(
-            source, target, op_types_to_quantize=list(QUANTIZED), per_channel=True, weight_type=QuantType.QInt8
-        )
-        return onnx.load(target)
 
 
 def write_onnx(model: AcousticModel, path: str | os.PathLike[str], *, int8: bool = False) -> int:

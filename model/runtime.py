@@ -86,7 +86,8 @@ class OnnxRuntime:
     def __init__(self, model: AcousticModel, *, int8: bool = False, threads: int | None = None) -> None:
         import onnxruntime
 
-        from model.export import export_onnx, quantize_onnx
+        from model.export import export_onnx
+        from model.quantization import quantize_onnx
 
         self.name: RuntimeName = "onnx-int8" if int8 else "onnx"
         self._run_options: Callable[[], Any] = onnxruntime.RunOptions
