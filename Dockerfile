@@ -1,20 +1,32 @@
-# The service alone: base dependencies, CPU build of torch, the shipped bundle. Builds with the classic builder and with
-# BuildKit. The image has the layout of a checkout, because the same scripts/setup installs both.
+# Cepstra in one image: `cepstra serve`, `cepstra work`, the shipped bundle (docs/containers.md). Builds with the classic
+# builder and with BuildKit, for amd64 and arm64. It has the layout of a checkout, because the same scripts/setup
+# installs both.
+#
+#   TORCH    cpu, or plain: the build that pip takes by itself, on Linux the one with CUDA
+#   EXTRAS   what is installed beside the base, as in pyproject.toml; train is for training in a container
+#   WHEELS   folders or addresses of wheels that are looked at besides the package index
 
-FROM python:3.11-slim-bookworm AS build
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE} AS build
+ARG TORCH=cpu
+ARG EXTRAS="onnx postgresql otel"
+ARG WHEELS=""
 WORKDIR /app
-ENV PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 CEPSTRA_TORCH=cpu
+ENV PIP_NO_CACHE_DIR=1 CEPSTRA_TORCH=${TORCH}
 COPY constraints.txt pyproject.toml ./
 COPY scripts scripts
 # Empty rooms stand in for ours, so that a change of our code does not install torch again.
 RUN mkdir features model training service \
  && touch cli.py README.md LICENSE \
- && scripts/setup
+ && PIP_FIND_LINKS="$WHEELS $PIP_FIND_LINKS" scripts/setup $EXTRAS \
+ && scripts/slim .venv
 COPY . /checkout
-# A checkout made under a strict umask would be unreadable for the image's user.
-RUN chmod -R a+rX /checkout
+# A checkout made under a strict umask would be unreadable for the image's user; and on a read-only root Python could not
+# keep what it has compiled, so that every start would compile anew.
+RUN chmod -R a+rX /checkout \
+ && .venv/bin/python -m compileall -q --invalidation-mode unchecked-hash -s /checkout -p /app /checkout
 
-FROM python:3.11-slim-bookworm
+FROM ${PYTHON_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin cepstra \
  && install -d -m 700 -o cepstra -g cepstra /state \
  && mkdir /models
@@ -34,3 +46,14 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["cepstra", "serve"]
+# Last, because they change with every commit.
+ARG PYTHON_IMAGE
+ARG REVISION=""
+ARG CREATED=""
+LABEL org.opencontainers.image.title="Cepstra" \
+      org.opencontainers.image.description="Self-hosted speech recognition behind OpenAI's transcription API" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"

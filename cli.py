@@ -164,7 +164,10 @@ def serve(
         ),
     ] = 2,
     threads: Annotated[
-        int | None, _option("THREADS", "CPU threads of the acoustic model; unset leaves it to PyTorch.")
+        int | None,
+        _option(
+            "THREADS", "CPU threads of the acoustic model; unset: as many as the machine has, or the container may use."
+        ),
     ] = None,
     runtime: Annotated[
         RuntimeChoice,
@@ -218,6 +221,13 @@ def serve(
         _option(
             "DATABASE_URL",
             "PostgreSQL for jobs, as postgresql://user@host/name; unset: SQLite in the state directory.",
+        ),
+    ] = None,
+    database_password_file: Annotated[
+        Path | None,
+        _option(
+            "DATABASE_PASSWORD_FILE",
+            "File of the password for CEPSTRA_DATABASE_URL, read anew for every connection.",
         ),
     ] = None,
     job_lease_s: Annotated[

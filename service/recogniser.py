@@ -30,6 +30,7 @@ from model.transcript import Transcript
 from service.decoding.decoders import Decoders
 from service.decoding.messages import Budget
 from service.errors import NotReadyError
+from service.processors import processor_limit
 from service.promotions import Promotions
 from service.registry import Model, Registry
 from service.settings import Settings
@@ -258,7 +259,7 @@ class ServedModel:
         from model.transcriber import Transcriber
 
         settings = self._settings
-        threads = settings.threads or torch.get_num_threads()
+        threads = settings.threads or min(torch.get_num_threads(), processor_limit() or torch.get_num_threads())
         # In batches every thread computes another one: two that share an LSTM's products wait for each other.
         transcriber = Transcriber.from_bundle(
             path, threads=1 if settings.batching else threads, runtime=settings.runtime

@@ -127,7 +127,10 @@ class Settings(BaseSettings):
         description="Durable jobs that run at the same time, behind everything else; 0 leaves them to `cepstra work`.",
     )
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of the acoustic model; unset leaves it to PyTorch."
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of the acoustic model; unset: as many as the machine has, or the container may use.",
     )
     runtime: RuntimeChoice = Field(
         default="auto",
@@ -181,6 +184,9 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         description="PostgreSQL for jobs, as postgresql://user@host/name; unset: SQLite in the state directory.",
+    )
+    database_password_file: Path | None = Field(
+        default=None, description="File of the password for CEPSTRA_DATABASE_URL, read anew for every connection."
     )
     job_lease_s: float = Field(
         default=30.0,

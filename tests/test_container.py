@@ -1,13 +1,16 @@
 """What the container promises, without a Docker daemon. `make prove-container` builds and runs it."""
 
 import json
+import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,24 +29,109 @@ cli.main()
 """
 
 
-def test_compose_gives_the_service_no_more_than_it_needs() -> None:
-    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["cepstra"]
-    assert service["read_only"] is True
-    assert service["tmpfs"] == ["/tmp"]
-    assert service["volumes"] == ["state:/state", "models:/models:ro"]
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["ports"] == ["${CEPSTRA_PUBLISH:-127.0.0.1:8000}:8000"]
-    assert "privileged" not in service
+# Where things are inside a container is the image's own to say; the password is mounted where there is a database.
+OF_THE_IMAGE = {"bundle", "models_dir", "state_dir", "host", "port"}
+OF_THE_SECRETS = {"database_password_file"}
+OURS = ("cepstra", "api", "worker")
 
 
-def test_compose_passes_on_every_setting_that_is_not_the_image_s_own() -> None:
-    service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["cepstra"]
-    own = {"bundle", "models_dir", "state_dir", "host", "port"}
-    assert {line.partition("=")[0] for line in service["environment"]} == {
-        f"CEPSTRA_{name.upper()}" for name in Settings.model_fields if name not in own
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return document
+
+
+def profiles_of(compose: dict[str, Any]) -> set[str]:
+    return {profile for service in compose["services"].values() for profile in service.get("profiles", ())}
+
+
+def test_compose_starts_one_service_alone_unless_more_is_asked_for(compose: dict[str, Any]) -> None:
+    assert [name for name, service in compose["services"].items() if not service.get("profiles")] == ["cepstra"]
+    jobs = {name for name, service in compose["services"].items() if "jobs" in service.get("profiles", ())}
+    assert jobs >= {"api", "worker", "proxy", "database"}
+    for name, service in compose["services"].items():  # whom it needs is started by one of its own profiles
+        for needed in service.get("depends_on", ()):
+            others = compose["services"][needed].get("profiles")
+            assert not others or set(service.get("profiles", ())) <= set(others), (name, needed)
+
+
+def test_compose_gives_no_container_more_than_it_needs(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert {"mem_limit", "restart"} <= service.keys(), name
+        if name in (*OURS, "proxy", "database"):
+            assert service["read_only"] is True, name
+            assert {"cpus", "logging"} <= service.keys(), name
+        assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & service.keys(), name
+        # Nothing is published but to this machine, unless somebody sets another address.
+        assert all(port.startswith("${") and ":-127.0.0.1:" in port for port in service.get("ports", ())), name
+
+
+def test_what_is_kept_lies_in_named_volumes(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    assert services["cepstra"]["volumes"] == ["state:/state", "models:/models:ro"]
+    assert services["api"]["volumes"] == services["worker"]["volumes"] == ["jobs-state:/state", "models:/models:ro"]
+    assert services["database"]["volumes"] == ["database:/var/lib/postgresql/data"]
+    assert {"state", "models", "jobs-state", "database"} <= compose["volumes"].keys()
+
+
+def test_compose_passes_on_every_setting_that_is_not_the_image_s_own(compose: dict[str, Any]) -> None:
+    every = {f"CEPSTRA_{name.upper()}" for name in Settings.model_fields if name not in OF_THE_IMAGE}
+    secret = {f"CEPSTRA_{name.upper()}" for name in OF_THE_SECRETS}
+    for name in OURS:
+        service = compose["services"][name]
+        assert service["environment"].keys() == (every - secret if name == "cepstra" else every), name
+        assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["shutdown_s"].default
+    proxy = compose["services"]["proxy"]["environment"]
+    default = Settings.model_fields["max_upload_bytes"].default
+    assert proxy == {"CEPSTRA_MAX_UPLOAD_BYTES": f"${{CEPSTRA_MAX_UPLOAD_BYTES:-{default}}}"}
+
+
+def test_no_secret_stands_in_the_environment(compose: dict[str, Any]) -> None:
+    for name in (*OURS, "proxy", "database"):
+        for variable, value in compose["services"][name]["environment"].items():
+            assert "PASSWORD" not in variable or variable.endswith("_FILE"), (name, variable)
+            assert "_FILE" not in variable or value is None or value.startswith("/run/secrets/"), (name, variable)
+    assert all(set(secret) == {"file"} for secret in compose["secrets"].values())
+
+
+def test_compose_s_own_variables_are_documented_with_their_defaults(compose: dict[str, Any]) -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    settings = {f"CEPSTRA_{name.upper()}" for name in Settings.model_fields} - {"CEPSTRA_DATABASE_PASSWORD_FILE"}
+    found = dict(re.findall(r"\$\{(CEPSTRA_\w+):-([^}]*)\}", text))
+    documents = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
+    rows = dict(re.findall(r"^\| `(CEPSTRA_\w+)` \| `([^`]*)` \|", documents, flags=re.MULTILINE))
+    assert {name: rows.get(name) for name in found.keys() - settings} == {
+        name: value for name, value in found.items() if name not in settings
     }
-    assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["shutdown_s"].default
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is not installed")
+@pytest.mark.parametrize("which", ["none", "each", "all"])
+def test_docker_compose_takes_every_profile(which: str, compose: dict[str, Any], tmp_path: Path) -> None:
+    profiles = sorted(profiles_of(compose))
+    for chosen in {"none": [[]], "each": [[name] for name in profiles], "all": [profiles]}[which]:
+        command = ["docker-compose", *(f"--profile={name}" for name in chosen), "config", "--quiet"]
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_image_says_which_version_it_is() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert f'org.opencontainers.image.version="{version}"' in dockerfile
+    assert f":-cepstra:{version}}}" in (ROOT / "docker-compose.yml").read_text()
+
+
+def test_the_dockerfile_is_plain_enough_for_the_classic_builder() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert not re.search(r"^#\s*syntax=|--mount=|--chmod|--link|<<", dockerfile, flags=re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installed = re.search(r'^ARG EXTRAS="(.*)"$', dockerfile, flags=re.MULTILINE)
+    assert installed
+    assert set(installed[1].split()) == {"onnx", "postgresql", "otel"} <= extras.keys()
 
 
 def test_the_image_runs_as_an_ordinary_user() -> None:

@@ -36,14 +36,17 @@ class Database:
     Args:
         folder: where SQLite's file lies; made when needed, for this user alone.
         url: `postgresql://…` instead of it.
+        password_file: its first line is the password for `url`. Read for every new connection, so that a new password
+            needs no restart; what runs on an old connection is not disturbed.
 
     Raises:
-        JobsUnavailableError: the URL names another kind of database, or one whose driver is not installed.
+        JobsUnavailableError: the URL names another kind of database, or one whose driver is not installed, or the
+            password's file cannot be read.
     """
 
-    def __init__(self, folder: Path, url: str | None = None) -> None:
+    def __init__(self, folder: Path, url: str | None = None, password_file: Path | None = None) -> None:
         self._file = None if url else folder / FILE_NAME
-        self._engine = _postgresql(url) if url else _sqlite(folder / FILE_NAME)
+        self._engine = _postgresql(url, password_file) if url else _sqlite(folder / FILE_NAME)
         self._closings = 0
         event.listen(self._engine, "checkout", self._note_checkout)
         event.listen(self._engine, "checkin", self._close_if_late)
@@ -174,7 +177,7 @@ def _begin_file(file: Path, engine: Engine) -> None:
         os.close(handle)
 
 
-def _postgresql(url: str) -> Engine:
+def _postgresql(url: str, password_file: Path | None) -> Engine:
     try:
         parsed = make_url(url)
     except exc.ArgumentError:
@@ -187,7 +190,7 @@ def _postgresql(url: str) -> Engine:
             "and without it SQLite is used."
         )
     try:
-        return create_engine(
+        engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_timeout=CONNECT_S,
@@ -198,3 +201,21 @@ def _postgresql(url: str) -> Engine:
         )
     except ModuleNotFoundError:
         raise JobsUnavailableError("PostgreSQL needs its driver: pip install 'cepstra[postgresql]'.") from None
+    if password_file is not None:
+        try:
+            _password(password_file)
+        except OSError as error:
+            raise JobsUnavailableError(
+                f"The database's password cannot be read from {password_file} (CEPSTRA_DATABASE_PASSWORD_FILE): "
+                f"{error.strerror}."
+            ) from error
+
+        @event.listens_for(engine, "do_connect")
+        def connecting(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+            options["password"] = _password(password_file)
+
+    return engine
+
+
+def _password(file: Path) -> str:
+    return file.read_bytes().partition(b"\n")[0].decode(errors="replace").rstrip("\r")

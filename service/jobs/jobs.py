@@ -56,7 +56,7 @@ class Jobs:
         self._drained_at_s: float | None = None
         self._networks: tuple[Network, ...] = parse_networks(settings.webhook_networks)
         self._audio = AudioFiles(folder / "audio")
-        database = Database(folder, settings.database_url)
+        database = Database(folder, settings.database_url, settings.database_password_file)
         self._database = database
         self._store = JobStore(database, settings.max_jobs)
         self._outbox = Outbox(database, settings.webhook_attempts, settings.webhook_retry_s)
