@@ -61,7 +61,11 @@ def test_no_variable_is_named_that_there_is_not() -> None:
 
 def variables(places: list[Path]) -> set[str]:
     """Whole names in these files; not `CEPSTRA_DECODER_…`, which stands for several."""
-    return {name for path in places for name in re.findall(r"CEPSTRA_[A-Z_]*[A-Z](?![A-Z]*_)", path.read_text())}
+    return {
+        name
+        for path in places
+        for name in re.findall(r"CEPSTRA_[A-Z_]*[A-Z](?![A-Z]*_)", path.read_text(errors="replace"))
+    }
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
