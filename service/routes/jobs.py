@@ -30,12 +30,21 @@ def _documented() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": form}}
 
 
+def _links() -> dict[str, Any]:
+    """What can be asked with the id of the answer; tools that try the API follow them."""
+    one = "#/paths/~1v1~1jobs~1{job_id}"
+    places = {"job": f"{one}/get", "erase": f"{one}/delete", "result": f"{one}~1result/get"}
+    places["webhooks"] = f"{one}~1webhooks/get"
+    of_answer = {"job_id": "$response.body#/id"}
+    return {name: {"operationRef": place, "parameters": of_answer} for name, place in places.items()}
+
+
 @router.post(
     "/v1/jobs",
     summary="Take audio in, to be transcribed later",
     status_code=202,
     openapi_extra=_documented(),
-    responses={202: {"description": "The job; its audio is safely on disk."}},
+    responses={202: {"description": "The job; its audio is safely on disk.", "links": _links()}},
 )
 async def create_job(
     request: Request, idempotency_key: Annotated[str | None, Header(description="Sent again: the same job.")] = None

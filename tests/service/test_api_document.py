@@ -49,3 +49,12 @@ def test_the_openapi_document_refers_to_nothing_missing() -> None:
         if reference.rpartition("/")[2] not in document.get("components", {}).get("schemas", {})
     ]
     assert not missing
+
+
+def test_the_links_of_a_job_lead_to_routes() -> None:
+    paths = APP.openapi()["paths"]
+    links = paths["/v1/jobs"]["post"]["responses"]["202"]["links"].values()
+    linked = {tuple(link["operationRef"].removeprefix("#/paths/").split("/")) for link in links}
+    found = {(path.replace("/", "~1"), method) for path, methods in paths.items() for method in methods}
+    assert linked <= found
+    assert len(linked) == 4
