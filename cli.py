@@ -141,10 +141,14 @@ def serve(
             "Transcriptions that run at the same time; long ones do not count once they have got through 30 s.",
         ),
     ] = 16,
-    batching: Annotated[
-        bool,
-        _option("BATCHING", "Whether windows of all requests are computed together; off, one request runs at a time."),
-    ] = True,
+    batch_rows: Annotated[
+        int,
+        _option(
+            "BATCH_ROWS",
+            "Windows of audio that the network computes together at most, of whichever requests wait; "
+            "1 computes them one by one.",
+        ),
+    ] = 8,
     max_waiting: Annotated[
         int, _option("MAX_WAITING", "Requests that may wait for a worker; one more is answered 429.")
     ] = 64,

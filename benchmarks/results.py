@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from model.turns import processors
+from model.house import processors
 from training.commit import git_commit
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"

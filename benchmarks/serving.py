@@ -2,14 +2,18 @@
 
     start         from the command to ready
     idle          a clip of 10 s on an idle server, and through `Transcriber.transcribe`
-    16 clients    audio a second; through `model.bulk.transcribe_many`; on a server without batching
+    16 clients    audio a second; through `model.bulk.transcribe_many`; on a server without batching, which is the same
+                  one with `--batch-rows 1`: as many requests at once, as many threads, the search as parallel, but the
+                  network computes every window by itself; and for comparison on one that takes one request at a time
+    processor     what the server process used of it for a second of audio: tells the same on a busy machine
     fairness      a clip of 5 s while three files of an hour are transcribed, and on an idle server
     event loop    /healthz, asked all the while
     leaving       how soon the work of clients that hang up has ended
 
-Audio is made of the synthetic clips of the tests. Every line has its bound; the exit status is 1 where one is missed.
+Audio is made of the synthetic clips of the tests. Where a line has a bound, it says so where that is missed, and the
+exit status is 1. What cannot be had by arithmetic is said in docs/results.md, and stays a miss here.
 
-usage: python -m benchmarks.serving [--seconds 30] [--hour-s 3600] [--runtime NAME] [--threads N]
+usage: python -m benchmarks.serving [--seconds 30] [--hour-s 3600] [--runtime NAME] [--threads N] [--record]
 """
 
 import argparse
@@ -32,7 +36,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from benchmarks.results import record
 from features.audio import SAMPLE_RATE_HZ, decode_audio
+from model.allocation import restart_with_kept_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 N_CLIENTS = 16
@@ -42,6 +48,12 @@ CALLS = 20  # of what is timed one by one
 PATH = "/v1/audio/transcriptions"
 BOUNDARY = "cepstra-benchmark"
 PROBE_EVERY_S = 0.02
+COUNTERS = (
+    "cepstra_batch_rows_count",
+    "cepstra_batch_rows_sum",
+    "process_cpu_seconds_total",
+    "cepstra_audio_seconds_total",
+)
 
 
 def main() -> None:
@@ -50,7 +62,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="of each phase with load")
     parser.add_argument("--hour-s", type=float, default=3600.0, help="length of the three long files")
     parser.add_argument("--runtime", default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
+    parser.add_argument("--threads", type=int, default=0, help="0 takes all processors")
+    parser.add_argument("--record", action="store_true", help="write the table into benchmarks/RESULTS.md")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)  # the folder of clips; measure only the engine
     options = parser.parse_args()
     if options.bare:
@@ -59,11 +72,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_audio(folder, options.hour_s)
-        sys.exit(compare(folder, options))
+        table = compare(folder, options)
+    if options.record:
+        record("Serving", "\n".join(table.lines))
+    sys.exit(1 if table.missed else 0)
 
 
-def compare(folder: Path, options: argparse.Namespace) -> int:
-    """All phases, one after the other; 1 where a bound was missed, else 0."""
+def compare(folder: Path, options: argparse.Namespace) -> "Table":
+    """All phases, one after the other."""
     files = [path.read_bytes() for path in sorted(folder.glob("load-*.flac"))]
     ten, five = (folder / "ten.flac").read_bytes(), (folder / "five.flac").read_bytes()
     hour = (folder / "hour.flac").read_bytes()
@@ -78,10 +94,12 @@ def compare(folder: Path, options: argparse.Namespace) -> int:
         table.add("10 s clip, idle server", ten_s, "s")
         table.add("  server / bare", ten_s / alone["ten_s"], "×", most=1.5)
         with server.probed() as probes:
-            on = server.throughput(files, options.seconds)
+            on, rows, on_cpu = server.throughput(files, options.seconds)
         table.add("16 clients, bare engine", alone["throughput"], "× real time")
         table.add("16 clients, server", on, "× real time")
         table.add("  server / bare", on / alone["throughput"], "×", least=0.7)
+        table.add("  windows of a batch, mean", rows, "")
+        table.add("  processor", 1000 * on_cpu, "ms/s of audio")
         table.add("/healthz meanwhile, p99", 1000 * percentile(probes, 99), "ms", most=50.0)
         five_s = float(np.median(server.times(five, CALLS)))
         with server.abandoned([hour] * 3) as hang_up:
@@ -94,12 +112,17 @@ def compare(folder: Path, options: argparse.Namespace) -> int:
         table.add("  beside / idle", beside_s / five_s, "×", most=3.0)
         table.add("/healthz meanwhile, p99", 1000 * percentile(probes, 99), "ms", most=50.0)
         table.add("clients hang up, work ended after", left_s, "s", most=1.0)
-        table.add("windows of a batch, mean", server.mean_batch(), "")
-    with serving(folder, options, "--no-batching") as server:
-        off = server.throughput(files, options.seconds)
+    with serving(folder, options, "--batch-rows", "1") as server:
+        off, _, off_cpu = server.throughput(files, options.seconds)
     table.add("16 clients, server without batching", off, "× real time")
     table.add("  with / without", on / off, "×", least=2.0)
-    return 1 if table.missed else 0
+    table.add("  processor", 1000 * off_cpu, "ms/s of audio")
+    table.add("  without / with", off_cpu / on_cpu, "×")
+    with serving(folder, options, "--batch-rows", "1", "--workers", "1") as server:
+        one, _, _ = server.throughput(files, options.seconds)
+    table.add("16 clients, one request at a time", one, "× real time")
+    table.add("  with batching / so", on / one, "×")
+    return table
 
 
 def bare(folder: Path, seconds: float, runtime: str, threads: int) -> dict[str, float]:
@@ -150,8 +173,12 @@ class Server:
         connection = self.connect()
         return [timed(lambda: transcribe(connection, audio)) for _ in range(calls + 2)][2:]
 
-    def throughput(self, files: list[bytes], seconds: float) -> float:
-        """Seconds of audio a second, of 16 clients who send one file after the other."""
+    def throughput(self, files: list[bytes], seconds: float) -> tuple[float, float, float]:
+        """16 clients who send one file after the other.
+
+        Returns:
+            Seconds of audio a second; windows of a batch, mean; seconds of the processor for a second of audio.
+        """
         done: list[float] = []
         ends_at = float("inf")
         number = iter(range(10**9))
@@ -168,11 +195,14 @@ class Server:
             while len(done) < WARM_UP_FILES and not any(call.done() for call in calls):
                 time.sleep(0.01)
             done.clear()
+            before = [self.number(name) for name in COUNTERS]
             began = time.perf_counter()
             ends_at = began + seconds
             for call in calls:
                 call.result()
-        return sum(done) / seconds
+        grown = [self.number(name) - value for name, value in zip(COUNTERS, before, strict=True)]
+        batches, rows, cpu_s, audio_s = (max(1e-9, value) for value in grown)
+        return sum(done) / seconds, rows / batches, cpu_s / audio_s
 
     @contextmanager
     def probed(self) -> Iterator[list[float]]:
@@ -222,10 +252,6 @@ class Server:
         """Requests that have a thread."""
         return int(self.number('cepstra_running{class="interactive"}'))
 
-    def mean_batch(self) -> float:
-        """Windows of a batch, over the server's life."""
-        return self.number("cepstra_batch_rows_sum") / max(1.0, self.number("cepstra_batch_rows_count"))
-
     def number(self, name: str) -> float:
         """One number of /metrics."""
         connection = self.connect()
@@ -240,12 +266,14 @@ class Table:
     """What was measured, printed line by line."""
 
     missed: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
     def add(self, what: str, value: float, unit: str, *, most: float | None = None, least: float | None = None) -> None:
         """One line; with a bound, whether it holds."""
         holds = (most is None or value <= most) and (least is None or value >= least)
         bound = f"at most {most:g}" if most is not None else f"at least {least:g}" if least is not None else ""
-        print(f"{what:40} {value:8.3f} {unit:12} {bound:14} {'' if holds else 'MISSED'}".rstrip(), flush=True)
+        self.lines.append(f"{what:40} {value:8.3f} {unit:14} {bound:14} {'' if holds else 'MISSED'}".rstrip())
+        print(self.lines[-1], flush=True)
         if not holds:
             self.missed.append(what)
 
@@ -293,7 +321,7 @@ def transcribe(connection: http.client.HTTPConnection, audio: bytes) -> float:
     return float(json.loads(body)["usage"]["seconds"])
 
 
-def send(connection: http.client.HTTPConnection, audio: bytes, **fields: str) -> None:
+def send(connection: http.client.HTTPConnection, audio: bytes, path: str = PATH, **fields: str) -> None:
     """Send one file as a form."""
     head = "".join(
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
@@ -301,7 +329,7 @@ def send(connection: http.client.HTTPConnection, audio: bytes, **fields: str) ->
     )
     head += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head.encode() + audio + f"\r\n--{BOUNDARY}--\r\n".encode()
-    connection.request("POST", PATH, body, {"content-type": f"multipart/form-data; boundary={BOUNDARY}"})
+    connection.request("POST", path, body, {"content-type": f"multipart/form-data; boundary={BOUNDARY}"})
 
 
 def write_audio(folder: Path, hour_s: float) -> None:
@@ -342,4 +370,5 @@ def timed(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
+    restart_with_kept_memory()
     main()

@@ -4,11 +4,15 @@ Shape legend: B batch, T feature frames, S output frames, F feature bins, V voca
 
 An LSTM that reads eight rows at once reads its weights once for all of them, so a batch costs less than its rows one by
 one. Callers stay as they are, each in its own thread, and wait; a few computing threads take the most urgent request
-(`model.turns`) and those near to it in length, and hand every caller its own rows. Nobody waits for a batch to fill up:
-it holds what came while the one before was computed.
+(`model.turns`) and those near to it in length, and hand every caller its own rows.
 
-Patient requests have computing threads of their own, as many, which the operating system lets run where the others
-leave the processor idle. So a batch of long windows that has begun does not hold up the clip that comes next.
+Nobody waits for a batch to fill up while a processor is idle. While all of them compute, be it other batches or the
+search (`model.house`), a batch that began would only slow those down: so requests gather until one is done, a batch is
+full, or the oldest has waited for `GATHER_S`.
+
+Patient requests have computing threads of their own, which leave a processor to the others, and which the operating
+system lets run where the others leave theirs idle. So a batch of long windows that has begun does not hold up the clip
+that comes next.
 """
 
 import contextlib
@@ -25,13 +29,16 @@ from torch import Tensor, nn
 
 from model.cancellation import CancelToken
 from model.errors import OptionError
+from model.house import HOUSE
 from model.runtime import Runtime
 from model.runtime_names import RuntimeName
-from model.turns import Claim, current_turn
+from model.turns import Claim, Rank, Rota, current_turn
 
 # A row joins a batch only where it is at least this long beside the longest: below, the padding would cost more than
 # the row by itself. ONNX Runtime takes 1.4 ms for a second of a batch and 2.9 ms for each row (docs/experiments.md).
 LEAST_LENGTH_SHARE = 0.7
+
+GATHER_S = 0.2  # so long at most; only while all processors compute for others whose work is urgent
 
 PATIENT_NICE = 10  # a tenth of the processor where others want it, all of it where nobody does
 
@@ -64,7 +71,8 @@ class BatchingRuntime:
     Args:
         runtime: what computes.
         most_rows: rows of the largest batch, unless one request alone has more.
-        at_once: batches computed at the same time, each in a thread of its own; patient ones, as many beside them.
+        at_once: batches computed at the same time, each in a thread of its own; patient ones beside them, one less, but
+            at least one.
         on_batch: told of every batch, from the thread that computed it.
     """
 
@@ -80,12 +88,13 @@ class BatchingRuntime:
             raise OptionError(f"{most_rows} rows and {at_once} batches at once were asked for; both must be at least 1")
         self._runtime = runtime
         self._most_rows = 1 if runtime.name == "onnx-int8" else most_rows
-        self._at_once = at_once
+        self._most_threads = {False: at_once, True: max(1, at_once - 1)}  # of the patient under True
         self._on_batch = on_batch
         self._waiting: list[_Request] = []
-        self._changed = threading.Condition()
+        self._rota = Rota()
+        self._changed = HOUSE.changed  # what gathers looks up when somebody else has computed
         self._closed = False
-        self._threads: dict[bool, list[threading.Thread]] = {False: [], True: []}  # the patient ones under True
+        self._threads: dict[bool, list[threading.Thread]] = {False: [], True: []}
 
     @property
     def name(self) -> RuntimeName:
@@ -102,6 +111,7 @@ class BatchingRuntime:
 
         Who cancels stops waiting; a batch that holds rows of others is finished all the same.
         """
+        current_turn().rest(cancelled)
         request = _Request(features_BTF, lengths_B, cancelled)
         with self._changed:
             assert not self._closed, "the runtime is closed"
@@ -137,7 +147,7 @@ class BatchingRuntime:
     def _staff(self, patient: bool) -> None:
         """Start one more thread of that kind, while there are fewer than may be."""
         threads = self._threads[patient]
-        if len(threads) < self._at_once:
+        if len(threads) < self._most_threads[patient]:
             name = "network-patient" if patient else "network"
             threads.append(threading.Thread(target=self._serve, args=(patient,), name=name, daemon=True))
             threads[-1].start()
@@ -148,11 +158,25 @@ class BatchingRuntime:
             _be_nice()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or any(r.patient == patient for r in self._waiting))
+                while not self._closed and (seconds := self._to_gather_s(patient)) != 0:
+                    self._changed.wait(seconds)
                 taken = self._take(patient)
             if not taken:
                 return
-            self._compute(taken)
+            with contextlib.nullcontext() if patient else HOUSE.compute():
+                self._compute(taken)
+
+    def _to_gather_s(self, patient: bool) -> float | None:
+        """For how many seconds a batch of that kind is to gather still; None where none of that kind waits."""
+        waiting = [request for request in self._waiting if request.patient == patient]
+        if not waiting:
+            return None
+        idle = HOUSE.computing < HOUSE.n_processors
+        full = sum(len(request.lengths_B) for request in waiting) >= self._most_rows
+        live = any(request.claim.turn.rank == Rank.LIVE for request in waiting)
+        if idle or full or live or patient or self._closed:
+            return 0.0
+        return max(0.0, min(request.claim.since_s for request in waiting) + GATHER_S - time.monotonic())
 
     def _take(self, patient: bool) -> "list[_Request]":
         """The most urgent request and those that may join it; none where none of that kind waits."""
@@ -160,7 +184,8 @@ class BatchingRuntime:
         waiting = [request for request in self._waiting if request.patient == patient]
         if not waiting:
             return []
-        first = min(waiting, key=lambda request: request.claim.order(now_s))
+        first = min(waiting, key=lambda request: self._rota.order(request.claim, now_s))
+        self._rota.serve(first.claim, [request.claim for request in waiting])
         taken, n_rows = [first], len(first.lengths_B)
         shortest = longest = first.n_frames
         for request in sorted(waiting, key=lambda other: abs(other.n_frames - first.n_frames)):

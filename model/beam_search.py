@@ -35,11 +35,12 @@ from model.decoder import DecodedUnit, append_stretch, units_along
 from model.errors import OptionError
 from model.hot_lexicon import HotEntry, hot_trie
 from model.hot_words import MOST_TERMS, HotWords, spell
+from model.house import processors
 from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
-from model.turns import Gate, processors
+from model.turns import Gate
 from model.unlocked_search import SearchSteps, searches_unlocked
 from model.word_evidence import MOST_READINGS, Reading, attach, weigh
 

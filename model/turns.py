@@ -4,20 +4,20 @@ A caller's thread takes a `Turn`; everything that can be contended for asks it. 
 window for the network, half a second of audio for the search), between which the more urgent goes first. What has had
 much of the processor already is patient: so a short clip never waits behind a long file, and nobody has to say
 beforehand how long a file is (Kleinrock, "Queueing Systems", volume 2, 1976: feedback scheduling by attained service).
+While urgent work is there, patient work also rests between its units (`model.house`).
 """
 
 import itertools
-import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from model.cancellation import CancelToken, check
+from model.house import HOUSE, WORK_S
 
 PATIENT_AFTER_FRAMES = 3000  # feature frames that the network has computed: 30 s, one full window
 OVERDUE_S = 0.1  # what waits longer than this counts as not patient: it is slowed down, not stopped
@@ -40,11 +40,15 @@ class Turn:
         rank: its kind.
         on_patient: called once, when it becomes patient, from the thread that computes.
         attained_frames: feature frames that the network has computed for it.
+        owner: for whom; those of equal urgency are served in turn.
     """
 
     rank: Rank = Rank.INTERACTIVE
     on_patient: Callable[[], None] = lambda: None
     attained_frames: int = 0
+    owner: str | None = None
+    _at_work: bool = field(default=False, init=False)
+    _works_until_s: float = field(default=0.0, init=False)  # before then it need not rest again
 
     @property
     def patient(self) -> bool:
@@ -56,7 +60,34 @@ class Turn:
         was_patient = self.patient
         self.attained_frames += n_frames
         if self.patient and not was_patient:
+            if self._at_work:
+                HOUSE.become_patient()
             self.on_patient()
+
+    def must_rest(self) -> bool:
+        """Whether it is in the way of urgent work."""
+        return self.patient and HOUSE.is_crowded() and time.monotonic() >= self._works_until_s
+
+    def rest(self, cancelled: CancelToken | None = None) -> None:
+        """Called between two units of its work: where it must, it rests a while.
+
+        Raises:
+            WorkCancelledError: `cancelled` was cancelled.
+        """
+        if self.must_rest():
+            HOUSE.rest(cancelled)
+            self._works_until_s = time.monotonic() + WORK_S
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """It counts as being in the house meanwhile."""
+        HOUSE.enter(patient=self.patient)
+        self._at_work = True
+        try:
+            yield
+        finally:
+            self._at_work = False
+            HOUSE.leave(patient=self.patient)
 
 
 _turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
@@ -72,7 +103,8 @@ def taking(turn: Turn) -> Iterator[None]:
     """What this thread does meanwhile is done for `turn`."""
     token = _turn.set(turn)
     try:
-        yield
+        with turn.at_work():
+            yield
     finally:
         _turn.reset(token)
 
@@ -95,15 +127,11 @@ class Claim:
     number: int = field(default_factory=lambda: next(_numbers))
     granted: threading.Event = field(default_factory=threading.Event)
 
-    def urgency(self) -> tuple[int, bool]:
-        """Less is more urgent."""
-        return self.turn.rank, self.turn.patient
-
     def order(self, now_s: float) -> tuple[int, bool, int]:
         """The least goes next: by urgency, then in order of arrival."""
         if now_s - self.since_s > OVERDUE_S:
             return min(self.turn.rank, Rank.INTERACTIVE), False, self.number
-        return *self.urgency(), self.number
+        return self.turn.rank, self.turn.patient, self.number
 
     def wait(self, cancelled: CancelToken | None) -> None:
         """Wait until granted.
@@ -115,9 +143,23 @@ class Claim:
             check(cancelled)
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+class Rota:
+    """Who of several owners is next where claims are equally urgent: the one who was served least recently."""
+
+    def __init__(self) -> None:
+        self._rounds = itertools.count(1)
+        self._served: dict[str | None, int] = {}
+
+    def order(self, claim: Claim, now_s: float) -> tuple[int, bool, int, int]:
+        """The least goes next."""
+        rank, patient, number = claim.order(now_s)
+        return rank, patient, self._served.get(claim.turn.owner, 0), number
+
+    def serve(self, claim: Claim, waiting: Iterable[Claim]) -> None:
+        """It is served; of owners who no longer wait nothing is remembered."""
+        owners = {other.turn.owner for other in waiting}
+        self._served = {owner: served for owner, served in self._served.items() if owner in owners}
+        self._served[claim.turn.owner] = next(self._rounds)
 
 
 class Gate:
@@ -139,7 +181,41 @@ class Gate:
         Raises:
             WorkCancelledError: `cancelled` was cancelled; here, or in the function that it gives.
         """
-        claim = Claim(current_turn())
+        turn = current_turn()
+        turn.rest(cancelled)
+        self._enter(turn, cancelled)
+        inside = True
+
+        def give_way() -> None:
+            nonlocal inside
+            check(cancelled)
+            if turn.must_rest():
+                inside = False
+                self._leave()
+                turn.rest(cancelled)
+                self._enter(turn, cancelled)
+                inside = True
+                return
+            with self._lock:
+                next_ = min(self._waiting, key=lambda other: other.order(time.monotonic()), default=None)
+                if next_ is None or next_.order(time.monotonic())[:2] >= (turn.rank, turn.patient):
+                    return
+                again = Claim(turn)
+                self._waiting.append(again)
+                self._let_in(next_)
+            inside = False
+            self._wait(again, cancelled)
+            inside = True
+
+        try:
+            with nullcontext() if turn.patient else HOUSE.compute():
+                yield give_way
+        finally:
+            if inside:
+                self._leave()
+
+    def _enter(self, turn: Turn, cancelled: CancelToken | None) -> None:
+        claim = Claim(turn)
         with self._lock:
             enters = self._free > 0
             if enters:
@@ -148,27 +224,6 @@ class Gate:
                 self._waiting.append(claim)
         if not enters:
             self._wait(claim, cancelled)
-        inside = True
-
-        def give_way() -> None:
-            nonlocal inside
-            check(cancelled)
-            with self._lock:
-                next_ = min(self._waiting, key=lambda other: other.order(time.monotonic()), default=None)
-                if next_ is None or next_.order(time.monotonic())[:2] >= claim.urgency():
-                    return
-                again = Claim(claim.turn)
-                self._waiting.append(again)
-                self._let_in(next_)
-            inside = False
-            self._wait(again, cancelled)
-            inside = True
-
-        try:
-            yield give_way
-        finally:
-            if inside:
-                self._leave()
 
     def _wait(self, claim: Claim, cancelled: CancelToken | None) -> None:
         try:

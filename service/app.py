@@ -68,7 +68,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     app.state.settings = settings
     app.state.served = ServedModel(settings, transcriber, decoders)
     app.state.scheduler = Scheduler(
-        settings.workers if settings.batching else 1,
+        settings.workers,
         settings.max_waiting,
         background_workers=settings.background_workers,
         max_per_key=settings.max_per_key,

@@ -24,6 +24,7 @@ from features.errors import CepstraError
 from features.limits import AudioLimits
 from model.cancellation import CancelToken, check
 from model.hot_words import HotWords
+from model.house import HOUSE, processors
 from model.stages import Observer, observing
 from model.stream_events import StreamEvent
 from model.transcript import Transcript
@@ -44,7 +45,6 @@ logger = logging.getLogger("cepstra.service")
 LANGUAGE = "en"
 WARM_UP_S = 2
 TROUBLE_S = 30  # after which a model that could not be loaded is tried again
-BATCH_ROWS = 8  # more gain nothing on a processor (benchmarks/recognition.py)
 
 Progress = Callable[[float], None]
 
@@ -141,7 +141,7 @@ class ServedModel:
 
     @property
     def batching(self) -> "BatchingRuntime | None":
-        """What computes the default's network for everybody; None before it is loaded, and without batching."""
+        """What computes the default's network for everybody; None before it is loaded."""
         default = self.registry.default
         recogniser = default.peek() if default else None
         return self._batching.get(recogniser) if recogniser else None
@@ -253,25 +253,22 @@ class ServedModel:
         return recogniser
 
     def _from_bundle(self, path: Path) -> Recogniser:
-        import torch  # takes a second: /healthz must not wait for it
-
-        from model.batching import BatchingRuntime
+        from model.batching import BatchingRuntime  # torch takes a second: /healthz must not wait for it
         from model.transcriber import Transcriber
 
         settings = self._settings
-        threads = settings.threads or min(torch.get_num_threads(), processor_limit() or torch.get_num_threads())
-        # In batches every thread computes another one: two that share an LSTM's products wait for each other.
-        transcriber = Transcriber.from_bundle(
-            path, threads=1 if settings.batching else threads, runtime=settings.runtime
+        available = min(processors(), processor_limit() or processors())
+        HOUSE.n_processors = available
+        threads = settings.threads or available
+        # Every thread computes another batch: two that share an LSTM's products wait for each other in every frame.
+        transcriber = Transcriber.from_bundle(path, threads=1, runtime=settings.runtime)
+        batching = BatchingRuntime(
+            transcriber.runtime, most_rows=settings.batch_rows, at_once=threads, on_batch=self.on_batch
         )
-        if settings.batching:
-            batching = BatchingRuntime(
-                transcriber.runtime, most_rows=BATCH_ROWS, at_once=threads, on_batch=self.on_batch
-            )
-            transcriber.runtime = batching
-            self._batching[transcriber] = batching
-            # A model lives as long as somebody holds it; its threads have to end with it.
-            self._endings = [end for end in self._endings if end.alive] + [finalize(transcriber, batching.close)]
+        transcriber.runtime = batching
+        self._batching[transcriber] = batching
+        # A model lives as long as somebody holds it; its threads have to end with it.
+        self._endings = [end for end in self._endings if end.alive] + [finalize(transcriber, batching.close)]
         logger.info("the acoustic model runs on %s, %d threads", transcriber.runtime.name, threads)
         return transcriber
 

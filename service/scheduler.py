@@ -46,7 +46,7 @@ class Job(Generic[T]):
     def __init__(self, rank: Rank, key: str | None) -> None:
         self.future: Future[T] = Future()
         self.progress = 0.0
-        self.turn = Turn(rank)
+        self.turn = Turn(rank, owner=key)
         self.cancelled = CancelToken()
         self.key = key
         self.submitted_s = time.monotonic()

@@ -107,9 +107,12 @@ class Settings(BaseSettings):
         le=256,
         description="Transcriptions that run at the same time; long ones do not count once they have got through 30 s.",
     )
-    batching: bool = Field(
-        default=True,
-        description="Whether windows of all requests are computed together; off, one request runs at a time.",
+    batch_rows: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Windows of audio that the network computes together at most, of whichever requests wait; "
+        "1 computes them one by one.",
     )
     max_waiting: int = Field(
         default=64, ge=0, description="Requests that may wait for a worker; one more is answered 429."

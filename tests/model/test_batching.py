@@ -1,6 +1,7 @@
 """Calls from many threads come back as if each had been alone."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -9,13 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from model import batching as batching_module
 from model.batching import Batch, BatchingRuntime
 from model.cancellation import CancelToken
 from model.checkpoint import Bundle
 from model.errors import OptionError, WorkCancelledError
+from model.house import House
 from model.runtime import OnnxRuntime, Runtime, TorchRuntime
 from model.runtime_names import RuntimeName
-from model.turns import PATIENT_AFTER_FRAMES, Turn, taking
+from model.turns import PATIENT_AFTER_FRAMES, Rank, Turn, taking
 from tests.waiting import wait_until
 
 
@@ -157,6 +160,65 @@ def test_in_8_bits_nothing_depends_on_who_else_asks(
         assert torch.equal(log_probs_BSV, alone(row, torch.tensor([40]))[0])
     wait_until(lambda: len(told) == 6)
     assert {batch.rows for batch in told} == {1}
+
+
+@pytest.fixture
+def busy_house(monkeypatch: pytest.MonkeyPatch) -> House:
+    """One processor, which computes something else as long as a test says so."""
+    house = House(1)
+    monkeypatch.setattr(batching_module, "HOUSE", house)
+    monkeypatch.setattr(batching_module, "GATHER_S", 3600.0)
+    return house
+
+
+def test_requests_gather_while_all_processors_compute(
+    batched: Callable[..., BatchingRuntime], busy_house: House
+) -> None:
+    recording = Recording()
+    recording.go.set()
+    batching = batched(recording)
+    with ThreadPoolExecutor(2) as pool:
+        with busy_house.compute():  # the search of somebody else
+            calls = []
+            for waiting, n_frames in enumerate((10, 12), 1):
+                calls.append(pool.submit(ask, batching, n_frames))
+                wait_until(lambda n=waiting: batching.load()[0] == n)  # type: ignore[misc]  # mypy has no type for it
+            time.sleep(0.1)
+            assert recording.batches == []
+        for call in calls:
+            call.result(120)
+    assert recording.batches == [[10, 12]]
+    wait_until(lambda: busy_house.computing == 0)
+
+
+def test_a_full_batch_a_live_request_and_a_long_wait_go_at_once(
+    batched: Callable[..., BatchingRuntime], busy_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Recording()
+    recording.go.set()
+    batching = batched(recording, most_rows=2)
+    with busy_house.compute(), ThreadPoolExecutor(2) as pool:
+        for call in [pool.submit(ask, batching, n_frames) for n_frames in (10, 11)]:
+            call.result(120)
+        pool.submit(ask, batching, 12, Turn(Rank.LIVE)).result(120)
+        monkeypatch.setattr(batching_module, "GATHER_S", 0.05)
+        pool.submit(ask, batching, 13).result(120)
+    assert [sorted(batch) for batch in recording.batches] == [[10, 11], [12], [13]]
+
+
+def test_owners_are_served_in_turn(batched: Callable[..., BatchingRuntime]) -> None:
+    recording = Recording()
+    batching = batched(recording, most_rows=1)
+    with ThreadPoolExecutor(5) as pool:
+        calls = [pool.submit(ask, batching, 7)]
+        assert recording.began.wait(120)
+        for waiting, (owner, n_frames) in enumerate([("ann", 10), ("ann", 11), ("ann", 12), ("bob", 90)], 1):
+            calls.append(pool.submit(ask, batching, n_frames, Turn(owner=owner)))
+            wait_until(lambda n=waiting: batching.load()[0] == n)  # type: ignore[misc]  # mypy has no type for it
+        recording.go.set()
+        for call in calls:
+            call.result(120)
+    assert recording.batches == [[7], [10], [90], [11], [12]]
 
 
 def test_options_out_of_range_are_named() -> None:

@@ -8,7 +8,8 @@ import pytest
 from model import turns
 from model.cancellation import CancelToken
 from model.errors import WorkCancelledError
-from model.turns import PATIENT_AFTER_FRAMES, Claim, Gate, Rank, Turn, current_turn, taking
+from model.house import House
+from model.turns import PATIENT_AFTER_FRAMES, Claim, Gate, Rank, Rota, Turn, current_turn, taking
 from tests.waiting import wait_until
 
 
@@ -47,9 +48,10 @@ def visit() -> Callable[..., Visitor]:
 
 
 @pytest.fixture(autouse=True)
-def never_overdue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the machine is."""
+def nothing_but_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is overdue, however slow the machine is, and nobody rests, however few its processors are."""
     monkeypatch.setattr(turns, "OVERDUE_S", 1e9)
+    monkeypatch.setattr(turns, "HOUSE", House(1000))
 
 
 def test_the_most_urgent_goes_first_and_between_steps(visit: Callable[..., Visitor]) -> None:
@@ -134,3 +136,19 @@ def test_a_gate_of_two_places_lets_two_in_and_the_most_urgent_next() -> None:
         assert visitor.error is None
     assert gate._free == 2
     assert sorted(steps) == sorted(["one", "two", "patient", "urgent"] * 2)
+
+
+def test_owners_of_equal_urgency_are_served_in_turn() -> None:
+    rota = Rota()
+    names = ["ann", "ann", "ann", "bob", "bob", None]
+    waiting = [Claim(Turn(owner=name), since_s=0.0) for name in names]
+    live = Claim(Turn(Rank.LIVE, owner="ann"), since_s=0.0)
+    order: list[str | None] = []
+    while waiting:
+        if len(order) == 2:
+            waiting.append(live)
+        first = min(waiting, key=lambda claim: rota.order(claim, 0.0))
+        rota.serve(first, waiting)
+        waiting.remove(first)
+        order.append("live" if first is live else first.turn.owner)
+    assert order == ["ann", "bob", "live", None, "bob", "ann", "ann"]

@@ -18,6 +18,7 @@ from tests.conftest import SpokenClip
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import is_ready, request, wait_until
 from tests.service.fakes import wav
+from tests.service.test_telemetry import numbers
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_CER = 0.4  # what the first bundle has to reach on the whole dev set, here on a few clips of it
@@ -113,6 +114,29 @@ def test_errors_of_the_real_model(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.audio.transcriptions.create(file=("a.wav", b"not audio"), model="default")
     assert (caught.value.code, caught.value.param) == ("unsupported_audio", "file")
+
+
+def test_the_numbers_of_a_real_request_move(url: str, synthetic_clips: list[SpokenClip]) -> None:
+    def seen() -> dict[tuple[str, ...], float]:
+        return numbers(request("GET", f"{url}/metrics").text)
+
+    before = seen()
+    clip = synthetic_clips[0]
+    for content in (clip.path.read_bytes(), b"not audio"):
+        request(
+            "POST", f"{url}/v1/audio/transcriptions", files={"file": ("a.flac", content)}, data={"model": "default"}
+        )
+    after = seen()
+    grown = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    assert grown["cepstra_audio_seconds_total",] == pytest.approx(clip.duration_s, abs=0.05)
+    assert grown["cepstra_rejections_total", "unsupported_audio"] == 1
+    for name in ("real_time_factor_count", "batch_rows_count", "batch_wait_seconds_count", "network_frames_total"):
+        assert grown[f"cepstra_{name}",] >= 1, name
+    for stage in ("decode", "features", "network", "search"):
+        assert grown["cepstra_stage_seconds_total", stage] > 0, stage
+    assert grown["cepstra_network_seconds_total",] > 0
+    assert after["process_resident_memory_bytes",] > 10e6
+    assert {"cepstra_queue_age_seconds", "cepstra_network_queue_age_seconds"} <= {name for name, *_ in after}
 
 
 def test_the_bundle_is_listed(client: openai.OpenAI, bundle: Path) -> None:
