@@ -19,7 +19,7 @@ def check_samples(block: np.ndarray, start_s: float, rate_hz: int) -> None:
         NonFiniteAudioError: a sample is NaN or infinite.
         AudioParameterError: one is above `LARGEST_SAMPLE`, either way.
     """
-    usable = np.abs(block) <= min(LARGEST_SAMPLE, np.finfo(block.dtype).max)
+    usable = np.abs(block) <= min(LARGEST_SAMPLE, float(np.finfo(block.dtype).max))
     if usable.all():
         return
     first = np.argwhere(~usable)[0]
