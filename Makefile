@@ -13,7 +13,7 @@ HOST :=
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run test lint bench clean
+.PHONY: help run test lint bench sbom clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ lint:  ## ruff and mypy --strict
 bench:  ## measure: every module of benchmarks/
 	@scripts/setup train dev
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+sbom:  ## what the image holds, as CycloneDX; IMAGE=cepstra:0.1.0
+	@scripts/sbom $(IMAGE)
 
 prove-%: scripts/prove-%
 	@scripts/setup train dev

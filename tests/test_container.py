@@ -111,7 +111,8 @@ def test_compose_s_own_variables_are_documented_with_their_defaults(compose: dic
 @pytest.mark.parametrize("which", ["none", "each", "all"])
 def test_docker_compose_takes_every_profile(which: str, compose: dict[str, Any], tmp_path: Path) -> None:
     profiles = sorted(profiles_of(compose))
-    for chosen in {"none": [[]], "each": [[name] for name in profiles], "all": [profiles]}[which]:
+    choices: dict[str, list[list[str]]] = {"none": [[]], "each": [[name] for name in profiles], "all": [profiles]}
+    for chosen in choices[which]:
         command = ["docker-compose", *(f"--profile={name}" for name in chosen), "config", "--quiet"]
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
