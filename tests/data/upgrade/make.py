@@ -3,6 +3,7 @@
 Runs with the code of the version that is first on PYTHONPATH, on the clips of this repository.
 """
 
+import inspect
 import io
 import json
 import sys
@@ -25,7 +26,8 @@ def main(out: Path, database_url: str | None) -> None:
     from service.settings import Settings
     from tests.model.conftest import make_bundle
 
-    save_bundle(make_bundle.__wrapped__()(0), out / "bundle")  # the function below pytest's fixture
+    below_the_fixture: Any = inspect.unwrap(make_bundle)
+    save_bundle(below_the_fixture()(0), out / "bundle")
     transcriber = Transcriber.from_bundle(out / "bundle", threads=1, runtime="torch")
     clip, other = ((CLIPS / name).read_bytes() for name in ("letter.flac", "train.flac"))
 
