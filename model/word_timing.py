@@ -183,7 +183,7 @@ class _Levels:
         around_s = (max(first_s, end_s) + min(last_s, start_s)) / 2
         first, last = (self._block(around_s + way * config.context_s) for way in (-1, 1))
         nearby_L = db_L[first:last]
-        if len(nearby_L) < BLOCKS_PER_S * 2 * config.shortest_pause_s:
+        if len(nearby_L) < max(1, BLOCKS_PER_S * 2 * config.shortest_pause_s):
             return None
         ordered_L = np.sort(nearby_L)
         background_db, loudest_db = percentile(ordered_L, 10), percentile(ordered_L, 95)

@@ -207,11 +207,21 @@ def test_a_bundle_that_is_replaced_is_loaded_again(registry: Registry[Loaded], l
         assert model.created_at == CREATED_AT + 1
 
 
-@pytest.mark.parametrize("contents", ["", "{}x", '{"format_version": 2}', '{"defaults": "a"}'])
-def test_a_damaged_file_changes_nothing(registry: Registry[Loaded], tmp_path: Path, contents: str) -> None:
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ("", "is damaged"),
+        ("{}x", "is damaged"),
+        ('{"defaults": "a"}', "is damaged"),
+        ('{"format_version": 2}', "has format 2, .* a newer one wrote it"),
+    ],
+)
+def test_a_damaged_or_newer_file_changes_nothing(
+    registry: Registry[Loaded], tmp_path: Path, contents: str, message: str
+) -> None:
     registry.promote("a")
     (tmp_path / "state" / "models.json").write_text(contents)
-    with pytest.raises(PromotionError, match="is damaged"):
+    with pytest.raises(PromotionError, match=message):
         registry.follow()
     assert registry.find("default").name == "a"
 
