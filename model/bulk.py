@@ -26,9 +26,9 @@ from model.transcriber import Transcriber
 from model.transcript import Transcript
 
 BATCH_ROWS = 8
-# Files on their way for each processor thread: those of a batch, and some before and behind it; without batches, one
-# that computes and two that have the processor while it waits for Python's lock or a disk.
-FILES_A_THREAD_BATCHED, FILES_A_THREAD = 12, 3
+# Files on their way for each processor thread: those of a batch, and some before and behind it; without batches just one,
+# because more of them wait for Python's lock longer than they fill the others' gaps (docs/experiments.md).
+FILES_A_THREAD_BATCHED, FILES_A_THREAD = 12, 1
 
 Audio = bytes | str | os.PathLike[str] | Waveform
 
