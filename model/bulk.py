@@ -26,8 +26,8 @@ from model.transcriber import Transcriber
 from model.transcript import Transcript
 
 BATCH_ROWS = 8
-# Files on their way for each processor thread: those of a batch, and some before and behind it; without batches just one,
-# because more of them wait for Python's lock longer than they fill the others' gaps (docs/experiments.md).
+# Files on their way for each processor thread: those of a batch, and some before and behind it; without batches one,
+# because more wait for Python's lock longer than they fill the others' gaps (docs/experiments.md).
 FILES_A_THREAD_BATCHED, FILES_A_THREAD = 12, 1
 
 Audio = bytes | str | os.PathLike[str] | Waveform
