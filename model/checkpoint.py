@@ -1,7 +1,7 @@
 """The bundle: a directory that describes itself and can be served, evaluated or trained on.
 
     config.json             format version, name, front end, tokenizer, acoustic model, training record, SHA-256s
-    model.safetensors       the acoustic model's weights and the CMVN statistics (half precision by default)
+    model.safetensors       the acoustic model's weights (in half precision, or 8 bits) and the CMVN statistics
     lm.klm                  optional: an n-gram language model that KenLM reads
     lexicon.txt             with it: the words that may be recognised, one a line, spelled as in the language model
     neural_lm.safetensors   optional, beside lm.klm: an LSTM language model that rescores what is found
@@ -22,9 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from features.errors import CepstraError
 from features.front_end import FrontEnd, FrontEndConfig
@@ -35,9 +33,11 @@ from model.errors import BundleError, BundleFormatError, BundleHashError, Bundle
 from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel, dump, parse
 from model.rejection import RejectionConfig
+from model.stored_weights import WeightFormat, pack_weights, unpack_weights
 from model.tokenizer import Tokenizer, parse_tokenizer
 
 FORMAT_VERSION = 1
+PACKED_FORMAT_VERSION = 2  # the same with weights in 8 bits, which earlier readers would not understand
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 LANGUAGE_MODEL_FILE = "lm.klm"
@@ -72,6 +72,7 @@ class Bundle:
         rescoring: how the neural model does that.
         rejection: how speech is told from other sounds in this model's log-probs; None where that is not known.
         confidence: how sure its words are; None where that was not measured (`cepstra calibrate`).
+        weight_format: how the acoustic model's weights are stored; computation begins from float32.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Bundle:
     rescoring: RescoringConfig = field(default_factory=RescoringConfig)
     rejection: RejectionConfig | None = None
     confidence: ConfidenceConfig | None = None
+    weight_format: WeightFormat = "float16"
 
     def __post_init__(self) -> None:
         if self.neural_lm is not None and self.language_model is None:
@@ -98,15 +100,15 @@ class Bundle:
             raise OptionError(f"the tokenizer has {units} units with blank; the acoustic model gives {outputs}")
 
 
-def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision: bool = True) -> None:
+def save_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     """Write a bundle directory atomically, replacing one that is there.
 
     Args:
         bundle: what to write.
         path: the directory; its parent is created where it is missing.
-        half_precision: store the acoustic model's weights as float16, half the bytes; computation stays in float32.
 
     Raises:
+        OptionError: the weights cannot be stored as `bundle.weight_format` says.
         OSError: the disk is full or not writable, or something other than a bundle is there; it stays untouched.
     """
     target = Path(path).resolve()
@@ -114,14 +116,16 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str], *, half_precision:
         raise FileExistsError(f"{target} is there and is not a bundle; choose another place or remove it")
     target.parent.mkdir(parents=True, exist_ok=True)
     # Bytes in memory first: safetensors' own writing to a file does not raise OSError on a full disk.
-    files = {WEIGHTS_FILE: safetensors.torch.save(_weights(bundle, half_precision))}
+    weights = pack_weights(bundle.acoustic_model.state_dict(), bundle.weight_format)
+    weights |= {f"cmvn.{key}": tensor.detach().cpu() for key, tensor in bundle.cmvn.state_dict().items()}
+    files = {WEIGHTS_FILE: safetensors.torch.save(weights)}
     if bundle.language_model is not None:
         files[LANGUAGE_MODEL_FILE] = bundle.language_model.path.read_bytes()
         files[LEXICON_FILE] = "".join(f"{word}\n" for word in bundle.language_model.words).encode()
     if bundle.neural_lm is not None:
         files[NEURAL_LM_FILE] = dump(bundle.neural_lm)
     config = {
-        "format_version": FORMAT_VERSION,
+        "format_version": PACKED_FORMAT_VERSION if bundle.weight_format == "int8" else FORMAT_VERSION,
         "name": bundle.name,
         "created_at": bundle.created_at,
         "front_end": asdict(bundle.front_end.config),
@@ -171,9 +175,10 @@ def _load(directory: Path) -> Bundle:
         tokenizer = parse_tokenizer(config["tokenizer"])
         acoustic_model = AcousticModel(AcousticModelConfig(**config["acoustic_model"]))
         cmvn = GlobalCMVN(front_end.config.n_features)
-        weights = {key: tensor.float() for key, tensor in safetensors.torch.load(files[WEIGHTS_FILE]).items()}
-        cmvn.load_state_dict({k.removeprefix("cmvn."): v for k, v in weights.items() if k.startswith("cmvn.")})
-        acoustic_model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("cmvn.")})
+        stored = safetensors.torch.load(files[WEIGHTS_FILE])
+        cmvn.load_state_dict({k.removeprefix("cmvn."): v.float() for k, v in stored.items() if k.startswith("cmvn.")})
+        weights, weight_format = unpack_weights({k: v for k, v in stored.items() if not k.startswith("cmvn.")})
+        acoustic_model.load_state_dict(weights)
         acoustic_model.eval().requires_grad_(False)
         language_model = None
         if config.get("language_model") is not None:
@@ -197,11 +202,13 @@ def _load(directory: Path) -> Bundle:
             rescoring,
             RejectionConfig(**config["rejection"]) if config.get("rejection") else None,
             ConfidenceConfig.from_json(config["confidence"]) if config.get("confidence") else None,
+            weight_format,
         )
     except BundleError:
         raise
     except _UNUSABLE_CONTENT as error:
-        raise BundleFormatError(f"{directory} is not a bundle of format {FORMAT_VERSION}: {error!r}") from error
+        version = config["format_version"]
+        raise BundleFormatError(f"{directory} is not a bundle of format {version}: {error!r}") from error
 
 
 def _read_config(directory: Path) -> dict[str, Any]:
@@ -212,18 +219,12 @@ def _read_config(directory: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleFormatError(f"{directory / CONFIG_FILE} is not JSON: {error}") from error
     version = config.get("format_version") if isinstance(config, dict) else None
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, PACKED_FORMAT_VERSION):
         raise BundleFormatError(
-            f"{directory} has bundle format {version!r}; this version of Cepstra reads format {FORMAT_VERSION}"
+            f"{directory} has bundle format {version!r}; this version of Cepstra reads formats {FORMAT_VERSION} and "
+            f"{PACKED_FORMAT_VERSION}"
         )
     return dict(config)
-
-
-def _weights(bundle: Bundle, half_precision: bool) -> dict[str, Tensor]:
-    dtype = torch.float16 if half_precision else torch.float32
-    weights = {k: v.detach().to("cpu", dtype) for k, v in bundle.acoustic_model.state_dict().items()}
-    weights |= {f"cmvn.{k}": v.detach().cpu() for k, v in bundle.cmvn.state_dict().items()}
-    return {key: tensor.contiguous().clone() for key, tensor in weights.items()}
 
 
 def _read_checked(directory: Path, name: str, expected: str) -> bytes:

@@ -146,6 +146,26 @@ def calibrate(
                 )
 
 
+def pack(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write; the same one to rewrite it.")],
+    weights: Annotated[
+        Literal["float32", "float16", "int8"], typer.Option(help="How the acoustic model's weights are stored.")
+    ] = "int8",
+) -> None:
+    """Store a bundle's weights in half of the bytes, or in more."""
+    with clear_errors():
+        from dataclasses import replace
+
+        from model.checkpoint import WEIGHTS_FILE, load_bundle, save_bundle
+
+        loaded = load_bundle(bundle)
+        before = (bundle / WEIGHTS_FILE).stat().st_size
+        save_bundle(replace(loaded, weight_format=weights), out)
+        after = (out / WEIGHTS_FILE).stat().st_size
+        typer.echo(f"{out}: {before / 1e6:.1f} MB of weights before, {after / 1e6:.1f} MB now")
+
+
 def _override(recipe: "Recipe", train: list[Path] | None, dev: Path | None, epochs: int | None) -> "Recipe":
     from dataclasses import replace
 

@@ -11,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from onnx import numpy_helper
 
 from features.front_end import FrontEnd, FrontEndConfig
 from model import checkpoint
@@ -20,6 +23,8 @@ from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.confidence import ConfidenceConfig, ConfidenceWeights
 from model.errors import BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
+from model.export import export_onnx
+from model.quantization import quantize_onnx
 from model.tokenizer import CharacterTokenizer
 from tests.model.conftest import BundleMaker
 
@@ -32,7 +37,7 @@ def saved(tiny_bundle: Bundle, tmp_path: Path) -> Path:
 
 
 def test_a_bundle_comes_back_whole_in_full_precision(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    save_bundle(tiny_bundle, tmp_path / "a" / "b", half_precision=False)
+    save_bundle(replace(tiny_bundle, weight_format="float32"), tmp_path / "a" / "b")
     loaded = load_bundle(tmp_path / "a" / "b")
     for part in ("acoustic_model", "cmvn"):
         expected, actual = getattr(tiny_bundle, part).state_dict(), getattr(loaded, part).state_dict()
@@ -55,10 +60,60 @@ def test_half_precision_rounds_each_weight_to_float16_and_leaves_the_statistics(
 
 
 def test_half_precision_is_half_the_bytes(tiny_bundle: Bundle, saved: Path, tmp_path: Path) -> None:
-    save_bundle(tiny_bundle, tmp_path / "full", half_precision=False)
+    save_bundle(replace(tiny_bundle, weight_format="float32"), tmp_path / "full")
     n_weights = sum(weight.numel() for weight in tiny_bundle.acoustic_model.parameters())
     half, full = ((folder / "model.safetensors").stat().st_size for folder in (saved, tmp_path / "full"))
     assert full - half == pytest.approx(2 * n_weights, abs=100)  # but for the table of offsets
+
+
+def test_int8_halves_the_matrices_again_and_computes_as_the_8_bit_runtime_rounds(
+    tiny_bundle: Bundle, saved: Path, tmp_path: Path
+) -> None:
+    save_bundle(replace(tiny_bundle, weight_format="int8"), tmp_path / "int8")
+    loaded = load_bundle(tmp_path / "int8")
+    assert loaded.weight_format == "int8"
+    weights = tiny_bundle.acoustic_model.state_dict()
+    for name, weight in weights.items():
+        actual = loaded.acoustic_model.state_dict()[name]
+        if weight.dim() == 2:
+            step_O1 = weight.abs().amax(1, keepdim=True) / 127
+            assert ((actual - weight).abs() <= step_O1 / 2 * (1 + 1e-5)).all()
+            assert len((actual / step_O1).round().unique()) > 16  # 8 bits are used
+        else:
+            assert torch.equal(actual, weight.half().float())
+    matrices = [weight for weight in weights.values() if weight.dim() == 2]
+    spared = sum(weight.numel() - 4 * len(weight) for weight in matrices)
+    half, eighth = ((folder / "model.safetensors").stat().st_size for folder in (saved, tmp_path / "int8"))
+    assert half - eighth == pytest.approx(spared, abs=150 * len(matrices))  # but for the table of offsets
+
+
+def test_integers_stay_the_same_however_often_they_are_stored(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(replace(tiny_bundle, weight_format="int8"), tmp_path / "once")
+    save_bundle(load_bundle(tmp_path / "once"), tmp_path / "twice")
+    once, twice = (safetensors.torch.load_file(tmp_path / name / "model.safetensors") for name in ("once", "twice"))
+    assert once.keys() == twice.keys()
+    for name, tensor in once.items():
+        if tensor.dtype == torch.int8:
+            assert torch.equal(tensor, twice[name])
+        else:
+            torch.testing.assert_close(twice[name], tensor, rtol=1e-6, atol=0)
+    exported = export_onnx(load_bundle(tmp_path / "once").acoustic_model)
+    integers = [
+        numpy_helper.to_array(constant)
+        for constant in quantize_onnx(exported).graph.initializer
+        if constant.name.endswith(".integers")
+    ]
+    rounded = sorted(int(np.abs(array.astype(int)).sum()) for array in integers)
+    assert sum(rounded) == sum(int(t.int().abs().sum()) for t in once.values() if t.dtype == torch.int8)
+
+
+def test_what_8_bits_cannot_stand_for_is_refused(make_bundle: BundleMaker, tmp_path: Path) -> None:
+    bundle = make_bundle(0)
+    with torch.no_grad():
+        next(weight for weight in bundle.acoustic_model.parameters() if weight.dim() == 2)[0, 0] = torch.inf
+    with pytest.raises(OptionError, match=r"holds numbers that are not finite; 8 bits cannot"):
+        save_bundle(replace(bundle, weight_format="int8"), tmp_path / "int8")
+    assert not (tmp_path / "int8").exists()
 
 
 def test_a_loaded_model_is_ready_to_serve(saved: Path) -> None:
@@ -216,10 +271,10 @@ def test_missing_weights_are_a_hash_error(saved: Path) -> None:
         load_bundle(saved)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_another_format_version_is_named(saved: Path, version: object) -> None:
     edit_config(saved, lambda config: config.update(format_version=version))
-    with pytest.raises(BundleFormatError, match=f"has bundle format {version!r}; .* reads format 1"):
+    with pytest.raises(BundleFormatError, match=f"has bundle format {version!r}; .* reads formats 1 and 2"):
         load_bundle(saved)
 
 

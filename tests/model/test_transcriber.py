@@ -132,7 +132,7 @@ def test_times_follow_the_front_ends_hop(tiny_bundle: Bundle) -> None:
 
 
 def test_a_bundle_on_disk_is_served_under_its_name(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    save_bundle(tiny_bundle, tmp_path / "bundle", half_precision=False)
+    save_bundle(replace(tiny_bundle, weight_format="float32"), tmp_path / "bundle")
     n_threads = torch.get_num_threads()
     transcriber = Transcriber.from_bundle(tmp_path / "bundle", runtime="torch")
     assert (transcriber.name, transcriber.created_at) == ("tiny", 1_700_000_000)

@@ -88,9 +88,19 @@ def test_a_language_model_is_attached_and_led_by(tiny_bundle: Bundle, tones_mani
     assert "words.arpa is no language model" in refused.stderr
 
 
+def test_a_bundle_is_packed_in_place(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    save_bundle(tiny_bundle, tmp_path / "bundle")
+    before = (tmp_path / "bundle" / "model.safetensors").stat().st_size
+    packed = cepstra("pack", tmp_path / "bundle", "--out", tmp_path / "bundle")
+    assert packed.returncode == 0, packed.stderr
+    assert "MB of weights before" in packed.stdout
+    assert (tmp_path / "bundle" / "model.safetensors").stat().st_size < before
+    assert load_bundle(tmp_path / "bundle").weight_format == "int8"
+
+
 @pytest.mark.parametrize(
     ("version", "message"),
-    [(99, "has bundle format 99; this version of Cepstra reads format 1"), (None, "no bundle at")],
+    [(99, "has bundle format 99; this version of Cepstra reads formats 1 and 2"), (None, "no bundle at")],
 )
 def test_a_bundle_that_cannot_be_read_is_said_in_one_line(
     tiny_bundle: Bundle, tones_manifest: Path, tmp_path: Path, version: int | None, message: str
