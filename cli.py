@@ -79,6 +79,14 @@ def serve(
     ] = STATE_DIR,
     host: Annotated[str, _option("HOST", "Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, _option("PORT", "TCP port to listen on; 0 takes any free one.")] = 8000,
+    metrics_port: Annotated[
+        int | None,
+        _option(
+            "METRICS_PORT",
+            "TCP port on which `cepstra work` answers /metrics and /readyz; unset for none. "
+            "`cepstra serve` answers them beside all else.",
+        ),
+    ] = None,
     allow_anonymous: Annotated[
         bool,
         _option(
@@ -312,6 +320,7 @@ def work() -> None:
     """Work on jobs without serving HTTP, beside servers with the same CEPSTRA_STATE_DIR and CEPSTRA_DATABASE_URL.
 
     Settings are those of `cepstra serve`, from the environment; CEPSTRA_BACKGROUND_WORKERS jobs run at once.
+    With CEPSTRA_METRICS_PORT it answers /metrics, /healthz and /readyz there.
     """
     from pydantic import ValidationError
 

@@ -34,7 +34,8 @@ from service.live import Places
 from service.live_stream import LiveStreams
 from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
-from service.routes import admin, health, jobs, metrics, models, page, realtime, stream, transcriptions
+from service.routes import admin, health, metrics, models, page, realtime, stream, transcriptions
+from service.routes import jobs as job_routes
 from service.scheduler import Job, Scheduler
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
@@ -78,18 +79,12 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
 
     app.state.places = Places(settings.max_sockets)
     app.state.live_streams = LiveStreams(app.state.places, settings.resume_s)
-    app.state.telemetry = telemetry = Telemetry(app.state.scheduler.load)
     app.state.tracing = tracing = Tracing() if settings.traces else None
-    _watch(app.state.served, telemetry, tracing)
-    telemetry.jobs_by_state = app.state.jobs.count_by_status
-    telemetry.jobs_queue_age_s = app.state.jobs.queue_age_s
-    telemetry.state_free_bytes = partial(free_bytes, settings.state_dir)
+    app.state.telemetry = telemetry = watch(settings, app.state.served, app.state.scheduler, app.state.jobs, tracing)
 
-    for noun in (transcriptions, realtime, stream, jobs, models, admin, health, metrics, page):
+    for noun in (transcriptions, realtime, stream, job_routes, models, admin, health, metrics, page):
         app.include_router(noun.router)
-    app.add_exception_handler(CepstraError, _answer_ours)
-    app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    answer_errors(app)
     # Outermost is what is added last. Access is inside of BodyLimit, which lets a client that is still sending read why
     # it was refused.
     app.add_middleware(Access, settings=settings, keys=KeyRing(KeyFile(settings.state_dir)))
@@ -111,8 +106,11 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     return app
 
 
-def _watch(served: ServedModel, telemetry: Telemetry, tracing: Tracing | None) -> None:
-    """Let the model tell what it does."""
+def watch(
+    settings: Settings, served: ServedModel, scheduler: Scheduler, jobs: Jobs, tracing: Tracing | None = None
+) -> Telemetry:
+    """The numbers of this process: model, threads and jobs tell what they do."""
+    telemetry = Telemetry(scheduler.load)
 
     def passed(stage: Stage, began_ns: int, ended_ns: int) -> None:
         telemetry.passed(stage, (ended_ns - began_ns) / 1e9)
@@ -124,6 +122,17 @@ def _watch(served: ServedModel, telemetry: Telemetry, tracing: Tracing | None) -
     served.on_transcript = telemetry.transcribed
     telemetry.network_load = served.network_load
     telemetry.ready = lambda: served.is_ready
+    telemetry.jobs_by_state = jobs.count_by_status
+    telemetry.jobs_queue_age_s = jobs.queue_age_s
+    telemetry.state_free_bytes = partial(free_bytes, settings.state_dir)
+    return telemetry
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Give every error of a route OpenAI's shape."""
+    app.add_exception_handler(CepstraError, _answer_ours)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
 
 
 @asynccontextmanager

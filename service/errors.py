@@ -27,7 +27,8 @@
     ├── JobNotFinishedError         it has no result, or not yet
     ├── IdempotencyKeyReusedError   the same key with another request
     └── JobsUnavailableError        the jobs' database or disk cannot be used now
-    KeyFileError, ExposedError, BackupError
+        └── NewerDatabaseError      nor later: a newer Cepstra has made it
+    KeyFileError, ExposedError, PortError, BackupError
                                     below `CepstraError` too; they end the start or a command, no request causes them
 
 Every error answer has OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
@@ -172,6 +173,10 @@ class ExposedError(CepstraError):
     """Other machines could use the service without a key, and nobody said that this is meant."""
 
 
+class PortError(CepstraError):
+    """A port cannot be listened on."""
+
+
 class BackupError(CepstraError):
     """The state directory cannot be written to a backup, or not be made of one."""
 
@@ -194,6 +199,10 @@ class IdempotencyKeyReusedError(ServiceError):
 
 class JobsUnavailableError(ServiceError):
     """The jobs' database or disk cannot be used at the moment, or not as it is set up."""
+
+
+class NewerDatabaseError(JobsUnavailableError):
+    """A newer Cepstra has made the jobs' database: to wait does not help."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     port: int = Field(default=8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="TCP port on which `cepstra work` answers /metrics and /readyz; unset for none. "
+        "`cepstra serve` answers them beside all else.",
+    )
     allow_anonymous: bool = Field(
         default=False,
         description="Serve without keys even where other machines reach the address, as long as no key was created.",

@@ -8,21 +8,24 @@ import time
 from types import FrameType
 
 from features.errors import CepstraError
-from service.app import recognise_with
+from service.app import recognise_with, watch
 from service.jobs.jobs import Jobs
 from service.logs import logging_config
+from service.probe_server import ProbeServer
 from service.recogniser import ServedModel
 from service.scheduler import Scheduler
 from service.settings import Settings
 
 logger = logging.getLogger("cepstra.service")
 
+TICK_S = 0.5
+
 
 def work(settings: Settings) -> int:
     """Work on jobs until told to stop, then finish or hand back what runs.
 
     Returns:
-        The exit status of the process: 0 after a normal end, 1 where model or database could not be had.
+        The exit status of the process: 0 after a normal end, 1 where model, database or port cannot be had.
     """
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     signals: list[int] = []
@@ -36,19 +39,30 @@ def work(settings: Settings) -> int:
     scheduler = Scheduler(settings.workers, settings.max_waiting, background_workers=settings.background_workers)
     try:
         jobs = Jobs(settings, recognise_with(served, scheduler))
+        probes = None
+        if settings.metrics_port is not None:
+            probes = ProbeServer(settings, served, watch(settings, served, scheduler, jobs))
+            logger.info("numbers at http://%s:%d/metrics", settings.host, probes.port)
     except CepstraError as error:
         logger.critical("%s", error)
         return 1
-    served.load()
-    if served.failure:
-        return 1
     jobs.start()
-    jobs.start_working()
-    logger.info("working on %d jobs at a time", settings.background_workers)
-    while not signals:
-        time.sleep(0.2)
-    logger.info("asked to end")
+    served.load()
+    if not served.failure:
+        jobs.start_working()
+        logger.info("working on %d jobs at a time", settings.background_workers)
+        while not signals and not jobs.refusal:
+            served.tend()
+            time.sleep(TICK_S)
+    if jobs.refusal:
+        logger.critical("%s", jobs.refusal)
+    elif signals:
+        logger.info("asked to end")
+    if probes:
+        probes.drain()
     jobs.stop()
     asyncio.run(scheduler.close())
     served.close()
-    return 0
+    if probes:
+        probes.close()
+    return 1 if served.failure or jobs.refusal else 0

@@ -32,6 +32,7 @@ cli.main()
 # Where things are inside a container is the image's own to say; the password is mounted where there is a database.
 OF_THE_IMAGE = {"bundle", "models_dir", "state_dir", "host", "port"}
 OF_THE_SECRETS = {"database_password_file"}
+OF_WORKERS = {"metrics_port"}  # servers have their numbers at their own port
 OURS = ("cepstra", "api", "worker")
 
 
@@ -78,10 +79,11 @@ def test_what_is_kept_lies_in_named_volumes(compose: dict[str, Any]) -> None:
 
 def test_compose_passes_on_every_setting_that_is_not_the_image_s_own(compose: dict[str, Any]) -> None:
     every = {f"CEPSTRA_{name.upper()}" for name in Settings.model_fields if name not in OF_THE_IMAGE}
-    secret = {f"CEPSTRA_{name.upper()}" for name in OF_THE_SECRETS}
+    secret, of_workers = ({f"CEPSTRA_{name.upper()}" for name in names} for names in (OF_THE_SECRETS, OF_WORKERS))
+    without = {"cepstra": secret | of_workers, "api": of_workers, "worker": set()}
     for name in OURS:
         service = compose["services"][name]
-        assert service["environment"].keys() == (every - secret if name == "cepstra" else every), name
+        assert service["environment"].keys() == every - without[name], name
         assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["shutdown_s"].default
     proxy = compose["services"]["proxy"]["environment"]
     default = Settings.model_fields["max_upload_bytes"].default
@@ -117,6 +119,7 @@ def test_docker_compose_takes_every_profile(which: str, compose: dict[str, Any],
         environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        assert not done.stderr, done.stderr  # a fresh clone is warned of nothing
 
 
 def test_the_image_says_which_version_it_is() -> None:

@@ -182,13 +182,9 @@ def test_compose_mounts_what_prometheus_and_grafana_read() -> None:
     assert config["rule_files"] == ["alerts.yml"]
     ours = next(scrape for scrape in config["scrape_configs"] if scrape["job_name"] == "cepstra")
     (found,) = ours["dns_sd_configs"]
-    serving = {
-        name
-        for name, service in services.items()
-        if "cepstra:" in service.get("image", "") and service.get("command") is None  # others run other commands
-    }
-    assert "cepstra" in serving
-    assert serving <= set(found["names"])
+    serving = {name for name, service in services.items() if "cepstra:" in service.get("image", "")}
+    assert serving == {"cepstra", "api", "worker"} == set(found["names"])
+    assert services["worker"]["environment"]["CEPSTRA_METRICS_PORT"] == found["port"]
     assert ours["authorization"]["credentials_file"] == "/run/secrets/metrics_key"
     assert services["prometheus"]["secrets"] == ["metrics_key"]
     provider = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "cepstra.yaml").read_text())["providers"][0]

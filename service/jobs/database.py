@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, exc, func, make
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.errors import JobsUnavailableError
+from service.errors import JobsUnavailableError, NewerDatabaseError
 from service.jobs.migrations import migrate
 
 logger = logging.getLogger("cepstra.jobs")
@@ -42,6 +42,9 @@ class Database:
     Raises:
         JobsUnavailableError: the URL names another kind of database, or one whose driver is not installed, or the
             password's file cannot be read.
+
+    Attributes:
+        refusal: set once it was found to be a newer Cepstra's, which this one can do nothing with.
     """
 
     def __init__(self, folder: Path, url: str | None = None, password_file: Path | None = None) -> None:
@@ -51,6 +54,7 @@ class Database:
         event.listen(self._engine, "checkout", self._note_checkout)
         event.listen(self._engine, "checkin", self._close_if_late)
         self._lock = threading.Lock()
+        self.refusal: NewerDatabaseError | None = None
         self._opened = False
         self._away = False
 
@@ -118,8 +122,12 @@ class Database:
             if self._file:
                 make_folder(self._file.parent)
                 _begin_file(self._file, self._engine)
-            with self._engine.begin() as connection:
-                before = migrate(connection)
+            try:
+                with self._engine.begin() as connection:
+                    before = migrate(connection)
+            except NewerDatabaseError as error:
+                self.refusal = error
+                raise
             if self._file:
                 sync_folder(self._file.parent)
             self._opened = True

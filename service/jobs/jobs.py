@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from model.transcript import Transcript
-from service.errors import JobsUnavailableError
+from service.errors import JobsUnavailableError, NewerDatabaseError
 from service.jobs.audio_files import AudioFiles
 from service.jobs.database import Database
 from service.jobs.job import Job, new_job_id
@@ -83,6 +83,11 @@ class Jobs:
         )
         self._sweeper = Loop("job-retention", self._sweep, SWEEP_S)
         self._threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="jobs")
+
+    @property
+    def refusal(self) -> NewerDatabaseError | None:
+        """Why there are no jobs in this process and never will be; None where there are, or may be."""
+        return self._database.refusal
 
     def count_by_status(self) -> dict[str, int]:
         """How many jobs there are of each status, all owners together."""

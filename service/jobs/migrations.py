@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from service.errors import JobsUnavailableError
+from service.errors import NewerDatabaseError
 
 # Each step is SQL that SQLite and PostgreSQL both understand.
 STEPS: tuple[tuple[str, ...], ...] = (
@@ -72,7 +72,7 @@ def migrate(connection: Connection, steps: Sequence[Sequence[str]] = STEPS) -> i
         The version that it had before; 0 for an empty one.
 
     Raises:
-        JobsUnavailableError: a newer Cepstra has made it.
+        NewerDatabaseError: a newer Cepstra has made it.
     """
     if connection.dialect.name == "postgresql":
         # Several processes start at once; SQLite's transactions exclude each other anyway.
@@ -81,7 +81,7 @@ def migrate(connection: Connection, steps: Sequence[Sequence[str]] = STEPS) -> i
     found = connection.execute(text("SELECT version FROM jobs_version")).scalar()
     version = int(found or 0)
     if version > len(steps):
-        raise JobsUnavailableError(
+        raise NewerDatabaseError(
             f"The jobs' database has version {version}, and this Cepstra knows versions up to {len(steps)}: "
             "it was made by a newer one. Start that one again, or restore the backup from before the upgrade."
         )

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -179,7 +180,7 @@ def test_the_command_work(tmp_path: Path, synthetic_clips: list[SpokenClip]) -> 
     state, log = tmp_path / "state", tmp_path / "log"
     taking_in = Jobs(Settings(state_dir=state), lambda *_: pytest.fail("not this one's work"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CEPSTRA_")}
-    variables = {**kept, "CEPSTRA_STATE_DIR": str(state), "CEPSTRA_RUNTIME": "torch"}
+    variables = {**kept, "CEPSTRA_STATE_DIR": str(state), "CEPSTRA_RUNTIME": "torch", "CEPSTRA_METRICS_PORT": "0"}
     with log.open("wb") as output:
         worker = subprocess.Popen([sys.executable, "-m", "cli", "work"], cwd=ROOT, env=variables, stderr=output)
     try:
@@ -188,6 +189,13 @@ def test_the_command_work(tmp_path: Path, synthetic_clips: list[SpokenClip]) -> 
         wait_until(lambda: worker.poll() is not None or taking_in.get(job.id).finished, 240.0)
         assert taking_in.get(job.id).status == "completed", log.read_text()
         assert taking_in.transcript(job.id)[1].text
+        (url,) = re.findall(r"numbers at (http://127\.0\.0\.1:\d+)/metrics", log.read_text())
+        assert request("GET", f"{url}/readyz").status_code == 200
+        numbers = request("GET", f"{url}/metrics").text
+        assert 'cepstra_jobs{state="completed"} 1.0' in numbers
+        assert re.search(r"^cepstra_audio_seconds_total [1-9]", numbers, flags=re.MULTILINE)
+        assert re.search(r"^cepstra_batch_rows_count [1-9]", numbers, flags=re.MULTILINE)
+        assert request("GET", f"{url}/v1/jobs").status_code == 404
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(60) == 0
         assert "Traceback" not in log.read_text()
