@@ -7,19 +7,22 @@ With server VAD the words of an item are told as soon as they are certain, befor
 deltas are the transcript. Speech is what words were heard in, so a door that slams starts nothing.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from features.pcm import SampleDecoder
+from model.errors import HotWordError
 from model.stream_events import Final, Partial, StreamEvent
 from model.transcript import Segment, Token
 from service.errors import InvalidRequestError, MessageTooLargeError
 from service.formats import to_logprobs
 from service.live import error_event, new_id
-from service.realtime_options import RealtimeOptions
+from service.realtime_options import INVALID_KEYWORDS, RealtimeOptions
 from service.recogniser import LiveSession, ServedModel
 from service.scheduler import Scheduler
 
@@ -47,10 +50,15 @@ class RealtimeSession:
         self._previous_item: str | None = None
         self._fed_s = 0.0  # of audio since the session began
         self._committed_s = 0.0  # of it, what lies in items or was cleared
-        self._start(self._options)
+        self._start(self._options, self._opened(self._options))
 
-    def _start(self, options: RealtimeOptions) -> None:
-        """Hear with these options from here on."""
+    def _opened(self, options: RealtimeOptions) -> LiveSession:
+        """What hears with these options. With many hot words it takes a tenth of a second: to be called in a thread.
+
+        Raises:
+            UnknownModelError, NotReadyError: the model is not there.
+            HotWordError: it cannot spell a hot word.
+        """
         # They bring torch, which is there by now, but not yet when the server starts.
         from model.stable_words import CommitConfig
         from model.streaming import StreamingConfig
@@ -59,7 +67,11 @@ class RealtimeSession:
         if options.detection:
             config = StreamingConfig(commit=CommitConfig(pause_s=options.detection.silence_duration_ms / 1000))
         recogniser = self._served.find(options.model)
-        self._session: LiveSession = recogniser.stream(sample_rate_hz=options.rate_hz, config=config)
+        return recogniser.stream(sample_rate_hz=options.rate_hz, config=config, hot_words=options.hot_words)
+
+    def _start(self, options: RealtimeOptions, session: LiveSession) -> None:
+        """Hear by this session from here on."""
+        self._session = session
         self._decoder = SampleDecoder(options.encoding)
         self._options = options
         self._offset_s = self._fed_s  # where the times of the session begin
@@ -87,8 +99,9 @@ class RealtimeSession:
             async for event in self._commit():
                 yield event
         elif kind == "input_audio_buffer.clear":
+            session = await asyncio.to_thread(self._opened, self._options)
             self._committed_s = self._fed_s
-            self._start(self._options)
+            self._start(self._options, session)
             yield _event("input_audio_buffer.cleared")
         elif kind in ("session.update", "transcription_session.update"):
             async for event in self._update(message.get("session"), beta=kind != "session.update"):
@@ -150,15 +163,16 @@ class RealtimeSession:
     async def _update(self, session: Any, *, beta: bool) -> AsyncIterator[Event]:
         options = self._options.updated_by_beta(session) if beta else self._options.updated(session)
         self._served.find(options.model)
-        if (options.format, options.model, options.detection) != (
-            self._options.format,
-            self._options.model,
-            self._options.detection,
-        ):
+        if replace(options, logprobs=self._options.logprobs) != self._options:
+            try:
+                opened = await asyncio.to_thread(self._opened, options)
+            except HotWordError as error:
+                where = "session.input_audio_transcription" if beta else "session.audio.input.transcription"
+                raise InvalidRequestError(str(error), param=f"{where}.keywords", code=INVALID_KEYWORDS) from error
             for event in await self._flush():
                 yield event
             said = self._said
-            self._start(options)
+            self._start(options, opened)
             self._said = said
         self._options = options
         if beta:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from features.pcm import Encoding
+from model.errors import HotWordError
+from model.hot_words import DEFAULT_BOOST, HotWords
 from service.errors import InvalidRequestError
 from service.recogniser import LANGUAGE
 
@@ -13,12 +15,13 @@ TELEPHONE_RATE_HZ = 8_000
 Format = Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
 ENCODINGS: dict[str, Encoding] = {"audio/pcm": "pcm16", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
 BETA_FORMATS: dict[str, Format] = {"pcm16": "audio/pcm", "g711_ulaw": "audio/pcmu", "g711_alaw": "audio/pcma"}
+INVALID_KEYWORDS = "invalid_keywords"
 LOGPROBS = "item.input_audio_transcription.logprobs"
 
-# Of what a session may say, the parts that change nothing here: nothing is filtered, the model cannot be led, and what
-# is speech follows from its words, not from a threshold.
+# Of what a session may say, the parts that change nothing here: nothing is filtered, the model cannot be led by text,
+# and what is speech follows from its words, not from a threshold.
 IGNORED_INPUT = {"noise_reduction"}
-IGNORED_TRANSCRIPTION = {"prompt", "delay", "keywords"}
+IGNORED_TRANSCRIPTION = {"prompt", "delay"}
 IGNORED_DETECTION = {"create_response", "interrupt_response", "idle_timeout_ms"}
 
 
@@ -46,12 +49,14 @@ class RealtimeOptions:
         model: the name by which the client asked for it.
         detection: None where the client commits by itself.
         logprobs: whether completed transcripts carry the log-probability of each unit.
+        hot_words: what `keywords` and `keyword_boost` prefer, else None.
     """
 
     format: Format = "audio/pcm"
     model: str = "default"
     detection: TurnDetection | None = TurnDetection()
     logprobs: bool = False
+    hot_words: HotWords | None = None
 
     @property
     def encoding(self) -> Encoding:
@@ -69,6 +74,9 @@ class RealtimeOptions:
         format_: dict[str, Any] = {"type": self.format}
         if self.format == "audio/pcm":
             format_["rate"] = PCM_RATE_HZ
+        transcription: dict[str, Any] = {"model": self.model, "language": LANGUAGE}
+        if self.hot_words:
+            transcription |= {"keywords": [*self.hot_words.terms], "keyword_boost": self.hot_words.boost}
         return {
             "id": id_,
             "object": "realtime.transcription_session",
@@ -77,7 +85,7 @@ class RealtimeOptions:
                 "input": {
                     "format": format_,
                     "noise_reduction": None,
-                    "transcription": {"model": self.model, "language": LANGUAGE},
+                    "transcription": transcription,
                     "turn_detection": detection and {"type": "server_vad", **vars(detection)},
                 }
             },
@@ -157,9 +165,8 @@ class RealtimeOptions:
     def _with_input(self, input_: dict[str, Any], transcription: str, detection: str) -> "RealtimeOptions":
         options = self
         if input_.get("transcription") is not None:
-            fields = _object(
-                input_["transcription"], transcription, {"model", "language", "languages", *IGNORED_TRANSCRIPTION}
-            )
+            known = {"model", "language", "languages", "keywords", "keyword_boost", *IGNORED_TRANSCRIPTION}
+            fields = _object(input_["transcription"], transcription, known)
             languages = fields.get("languages") or [LANGUAGE]
             wanted = fields.get("language") or LANGUAGE
             if wanted != LANGUAGE or not isinstance(languages, list) or LANGUAGE not in languages:
@@ -172,6 +179,8 @@ class RealtimeOptions:
                 if not isinstance(model, str):
                     raise InvalidRequestError("A model's name is a text.", param=f"{transcription}.model")
                 options = replace(options, model=model)
+            if "keywords" in fields or "keyword_boost" in fields:
+                options = replace(options, hot_words=_hot_words(fields, self.hot_words, transcription))
         if "turn_detection" in input_:
             options = replace(options, detection=_detection(input_["turn_detection"], detection))
         return options
@@ -210,6 +219,23 @@ def _detection(value: Any, where: str) -> TurnDetection | None:
         round(_number(fields, "prefix_padding_ms", usual.prefix_padding_ms, 0, 10_000, where)),
         round(_number(fields, "silence_duration_ms", usual.silence_duration_ms, 200, 10_000, where)),
     )
+
+
+def _hot_words(fields: dict[str, Any], before: HotWords | None, where: str) -> HotWords | None:
+    """What is preferred from now on: `keywords` of null or [] end it, and where they are not named they stay."""
+    terms = fields.get("keywords", before.terms if before else ()) or ()
+    if not isinstance(terms, list | tuple) or not all(isinstance(term, str) for term in terms):
+        raise InvalidRequestError("'keywords' is a list of texts.", param=f"{where}.keywords", code=INVALID_KEYWORDS)
+    boost = fields.get("keyword_boost", before.boost if before else None)
+    if boost is None:
+        boost = DEFAULT_BOOST
+    if isinstance(boost, bool) or not isinstance(boost, int | float):
+        raise InvalidRequestError("'keyword_boost' is a number.", param=f"{where}.keyword_boost")
+    try:
+        found = HotWords(tuple(terms), float(boost))
+    except (HotWordError, OverflowError) as error:
+        raise InvalidRequestError(str(error), param=f"{where}.keywords", code=INVALID_KEYWORDS) from error
+    return found if terms else None
 
 
 def _number(fields: dict[str, Any], name: str, usual: float, least: float, most: float, where: str) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from features.audio import Waveform, decode_audio
 from features.audio_stream import AudioStream
 from model.cancellation import CancelToken
+from model.errors import HotWordError
 from model.hot_words import HotWords
 from model.stream_events import Final, Partial, StreamEvent
 from model.streaming import StreamingConfig
@@ -24,6 +25,7 @@ SENTENCES = (
     "and fat mutton pieces",
 )
 TEXT = " ".join(SENTENCES)
+UNSPEAKABLE = "R2D2"  # a hot word that the fake cannot spell
 
 
 class FakeTranscriber:
@@ -85,6 +87,8 @@ class FakeTranscriber:
     def stream(
         self, *, sample_rate_hz: int, config: StreamingConfig | None = None, hot_words: HotWords | None = None
     ) -> "FakeSession":
+        if hot_words and UNSPEAKABLE in hot_words.terms:
+            raise HotWordError(f"the hot word '{UNSPEAKABLE}' has '2', which the model cannot spell")
         self.hot_words = hot_words
         return FakeSession(self, sample_rate_hz, config)
 

@@ -15,9 +15,11 @@ from openai.resources.realtime.realtime import RealtimeConnection
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from model.hot_words import HotWords
 from service.errors import LONGEST_TEXT
 from service.keys import KeyFile
 from tests.service.conftest import Server
+from tests.service.fakes import UNSPEAKABLE
 from tests.service.test_stream_socket import run_example
 
 HALF_S = 12_000  # samples of half a second at 24 kHz
@@ -243,6 +245,13 @@ def test_what_cannot_be_done_is_told_and_the_session_goes_on(
         ({"format": {"type": "audio/pcm", "rate": 16_000}}, "invalid_value", "format.rate"),
         ({"transcription": {"model": "nobody"}}, "model_not_found", None),
         ({"transcription": {"language": "de"}}, "unsupported_language", "transcription.language"),
+        ({"transcription": {"keywords": "Ishmael"}}, "invalid_keywords", "transcription.keywords"),
+        ({"transcription": {"keywords": ["Ishmael", 7]}}, "invalid_keywords", "transcription.keywords"),
+        ({"transcription": {"keywords": [" "]}}, "invalid_keywords", "transcription.keywords"),
+        ({"transcription": {"keywords": ["x"] * 101}}, "invalid_keywords", "transcription.keywords"),
+        ({"transcription": {"keywords": [UNSPEAKABLE]}}, "invalid_keywords", "transcription.keywords"),
+        ({"transcription": {"keyword_boost": 21}}, "invalid_keywords", "transcription.keywords"),
+        ({"transcription": {"keyword_boost": True}}, "invalid_value", "transcription.keyword_boost"),
         ({"turn_detection": {"type": "semantic_vad"}}, "invalid_value", "turn_detection.type"),
         ({"turn_detection": {"type": "server_vad", "threshold": 2}}, "invalid_value", "turn_detection.threshold"),
         (
@@ -268,6 +277,34 @@ def test_the_pause_that_ends_an_utterance_can_be_set(connection: RealtimeConnect
     updated = update(connection, turn_detection=detection, transcription={"model": "whisper-1", "language": "en"})
     assert updated.session.audio.input.turn_detection.silence_duration_ms == 200
     assert updated.session.audio.input.transcription.model == "whisper-1"
+
+
+def test_keywords_are_preferred(connection: RealtimeConnection, server: Server) -> None:
+    connection.recv()
+    told = update(connection, transcription={"keywords": ["Ishmael", "Birket Foster"]}).session.audio.input
+    assert told.transcription.keywords == ["Ishmael", "Birket Foster"]
+    assert server.fake.hot_words == HotWords(("Ishmael", "Birket Foster"))
+    update(connection, transcription={"keyword_boost": 3})  # the words stay
+    assert server.fake.hot_words == HotWords(("Ishmael", "Birket Foster"), 3.0)
+    update(connection, turn_detection=None)
+    connection.input_audio_buffer.clear()
+    assert until(connection, "input_audio_buffer.cleared")
+    assert server.fake.hot_words == HotWords(("Ishmael", "Birket Foster"), 3.0)
+    assert update(connection, transcription={"keywords": []}).session.audio.input.transcription.keywords is None
+    assert server.fake.hot_words is None
+
+
+def test_keywords_end_the_utterance_before(connection: RealtimeConnection) -> None:
+    connection.recv()
+    append(connection, SOUND * 2)
+    connection.session.update(
+        session={"type": "transcription", "audio": {"input": {"transcription": {"keywords": ["Ishmael"]}}}}
+    )
+    events = until(connection, "session.updated")
+    completed = [event.transcript for event in events if event.type == f"{TRANSCRIPTION}.completed"]
+    assert completed == ["he hoped"]
+    append(connection, SOUND + SILENCE)
+    assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == "he"
 
 
 def test_what_a_client_names_its_event_is_told_as_far_as_it_can_be(connection: RealtimeConnection) -> None:
@@ -322,11 +359,15 @@ def test_the_async_client_speaks_and_listens_at_once(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize("which", BOTH)
-def test_the_clients_of_the_beta(clients: Clients, which: str) -> None:
+def test_the_clients_of_the_beta(clients: Clients, server: Server, which: str) -> None:
     """Both have a resource of their own for it, with the shapes of then."""
     with clients.connected(which, beta=True) as connection:
         connection.transcription_session.update(
-            session={"input_audio_format": "g711_ulaw", "turn_detection": None},
+            session={
+                "input_audio_format": "g711_ulaw",
+                "turn_detection": None,
+                "input_audio_transcription": {"keywords": ["Ishmael"]},
+            },
         )
         append(connection, b"\x00" * 8000)
         connection.input_audio_buffer.commit()
@@ -340,6 +381,7 @@ def test_the_clients_of_the_beta(clients: Clients, which: str) -> None:
         f"{TRANSCRIPTION}.completed",
     ]
     assert events[1].session.input_audio_format == "g711_ulaw"
+    assert server.fake.hot_words == HotWords(("Ishmael",))
     assert events[-1].transcript == "he hoped"
 
 
