@@ -13,6 +13,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn
@@ -85,8 +86,9 @@ def noise(seed: int, duration_s: float) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def recogniser() -> Recogniser:
-    """What these processes and the undisturbed run hear with."""
+    """What these processes and the undisturbed run hear with: one thread, which survives a fork."""
     if SHIPPED:
         from model.transcriber import Transcriber  # and with it torch, which the quick ear does not need
 
@@ -120,7 +122,7 @@ class Process:
         self._process: Any = None
 
     def start(self) -> None:
-        _CONTEXT.set_forkserver_preload([__name__, *(["model.transcriber"] if SHIPPED else [])])
+        _CONTEXT.set_forkserver_preload(["tests.service.jobs.forked_model"])
         self._process = _CONTEXT.Process(target=serve, args=self._arguments)
         self._process.start()
 
@@ -147,16 +149,29 @@ class Submitter(threading.Thread):
         urls: servers, tried in turn.
         audio: what to send for the n-th job.
         webhook_url: to be told of the end.
+        told: how many jobs it was told the end of.
+        most_open: how many may wait for theirs; a machine that is slower than the client would never catch up.
         rest_s: between two jobs.
     """
 
-    def __init__(self, urls: list[str], audio: Callable[[int], bytes], webhook_url: str, rest_s: float) -> None:
+    def __init__(
+        self,
+        urls: list[str],
+        audio: Callable[[int], bytes],
+        webhook_url: str,
+        told: Callable[[], int],
+        *,
+        most_open: int,
+        rest_s: float,
+    ) -> None:
         super().__init__()
         self.accepted: dict[str, bytes] = {}
         self.refused = 0
         self._urls = urls
         self._audio = audio
         self._webhook_url = webhook_url
+        self._told = told
+        self._most_open = most_open
         self._rest_s = rest_s
         self._enough = threading.Event()
 
@@ -171,6 +186,8 @@ class Submitter(threading.Thread):
                 self.accepted[job_id] = audio
                 number += 1
                 self._enough.wait(self._rest_s)
+                while len(self.accepted) - self._told() >= self._most_open and not self._enough.is_set():
+                    self._enough.wait(0.1)
 
     def stop(self) -> None:
         self._enough.set()

@@ -28,6 +28,7 @@ from tests.service.jobs.receiver import receiving
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLS = int(os.environ.get("CEPSTRA_KILLS", "2"))
+MOST_OPEN = 24  # jobs at a time: all places of both servers taken, and a queue
 LONGEST_S = 3600.0  # for the end of all jobs; only so that a failure is one
 
 Start = Callable[..., Process]
@@ -79,16 +80,25 @@ def test_every_accepted_job_ends_once_whoever_is_killed(
     with receiving() as receiver:
         processes = [start(), start()]
         wait_until(lambda: all(is_ready(process.url) for process in processes))
-        client = Submitter([process.url for process in processes], audio, receiver.url, rest_s=0.5 if SHIPPED else 0.05)
+        client = Submitter(
+            [process.url for process in processes],
+            audio,
+            receiver.url,
+            lambda: len({headers["webhook-id"] for headers, _ in list(receiver.messages)}),
+            most_open=MOST_OPEN,
+            rest_s=0.5 if SHIPPED else 0.05,
+        )
         client.start()
         wait_until(lambda: len(client.accepted) > 2)
-        for _ in range(KILLS):
+        for kill in range(1, KILLS + 1):
             # On a busy machine both would otherwise be starting all the time, and no job be there to lose.
             wait_until(lambda: any(is_ready(process.url) for process in processes), 600)
             time.sleep(random.uniform(0.2, 4.0 if SHIPPED else 2.0))
             for process in random.sample(processes, random.choice((1, 1, 1, 2))):
                 process.kill()
                 process.start()
+            if kill % 10 == 0:
+                print(f"{kill} times killed, {len(client.accepted)} jobs accepted", flush=True)
         client.stop()
         wait_until(lambda: all(is_ready(process.url) for process in processes))
         url = processes[0].url
