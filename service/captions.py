@@ -8,7 +8,7 @@ milliseconds, in order and never overlapping; a cue may stand a little longer th
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from model.transcript import Word
 
@@ -71,7 +71,7 @@ def to_vtt(words: Sequence[Word]) -> str:
 
 @dataclass(frozen=True)
 class _Piece:
-    """A word, or a part of one that is longer than a line."""
+    """A word, or a part of one: of several words that were written as one ("$2 million"), or longer than a line."""
 
     text: str
     start_ms: int
@@ -79,15 +79,11 @@ class _Piece:
 
 
 def _pieces(word: Word) -> list[_Piece]:
-    text = "".join(word.text.split())
+    texts = [text[at : at + MAX_LINE_CHARS] for text in word.text.split() for at in range(0, len(text), MAX_LINE_CHARS)]
     start_ms, end_ms = round(1000 * word.start_s), round(1000 * word.end_s)
-    cuts = [*range(0, len(text), MAX_LINE_CHARS), len(text)]
-    at_ms = [start_ms + (end_ms - start_ms) * cut // max(len(text), 1) for cut in cuts]
-    return [
-        _Piece(text[a:b], a_ms, b_ms)
-        for (a, b), (a_ms, b_ms) in zip(pairwise(cuts), pairwise(at_ms), strict=True)
-        if b > a
-    ]
+    cuts = list(accumulate(map(len, texts), initial=0))
+    at_ms = [start_ms + (end_ms - start_ms) * cut // max(cuts[-1], 1) for cut in cuts]
+    return [_Piece(text, a_ms, b_ms) for text, (a_ms, b_ms) in zip(texts, pairwise(at_ms), strict=True)]
 
 
 def _end_of_cue(pieces: Sequence[_Piece], first: int) -> int:

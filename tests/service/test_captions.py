@@ -74,6 +74,12 @@ def test_a_full_cue_ends_at_the_widest_gap_of_its_second_half() -> None:
     assert " ".join(second.lines).split() == sentence.split()[pause_before:]
 
 
+def test_what_was_written_with_spaces_keeps_them() -> None:
+    """As numbers are, where captions are formatted: one word of the transcript, several of the caption."""
+    words = [Word("he", 0.0, 0.3, 1), Word("paid", 0.4, 0.6, 1), Word("$2.5 million", 0.8, 1.9, 1)]
+    assert cues(words) == [Cue(0, 1900, ("he paid $2.5 million",))]
+
+
 def test_lines_are_balanced() -> None:
     lines = cues(transcript_of(SENTENCES).words)[0].lines
     assert lines == (
