@@ -294,6 +294,8 @@ def error_response(error: Exception) -> JSONResponse:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, ServiceError) and error.retry_after_s is not None:
         headers["retry-after"] = str(error.retry_after_s)
+    elif status == 409:  # OpenAI's clients would ask twice more, and nothing would have changed
+        headers["x-should-retry"] = "false"
     return JSONResponse(error_object(error), status, headers)
 
 

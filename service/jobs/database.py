@@ -6,10 +6,11 @@ A transaction that has returned is on disk: SQLite syncs its log at every commit
 import fcntl
 import logging
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ logger = logging.getLogger("cepstra.jobs")
 FILE_NAME = "jobs.sqlite"
 BUSY_S = 30  # how long one process waits for another's transaction
 CONNECT_S = 5
+SCRUB_S = 0.2  # that an erasure waits for those who read, a backup for instance
 
 _UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 _READING = {"reading": True}
@@ -57,6 +59,7 @@ class Database:
         self.refusal: NewerDatabaseError | None = None
         self._opened = False
         self._away = False
+        self._unscrubbed = False
 
     @property
     def exists(self) -> bool:
@@ -88,6 +91,29 @@ class Database:
         if self._file:
             return time.time()
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+
+    def scrub(self, *, erased: bool) -> None:
+        """Empty SQLite's log, which may still hold what was erased; where somebody reads, a later call does it.
+
+        PostgreSQL's own vacuum does as much, in its own time. Never raises.
+
+        Args:
+            erased: whether something was; without that it is only made up for.
+        """
+        if self._file is None or not self._opened or not (erased or self._unscrubbed):
+            return
+        self._unscrubbed = True
+        try:
+            with closing(self._engine.raw_connection()) as raw:
+                cursor = raw.cursor()
+                cursor.execute(f"PRAGMA busy_timeout = {round(1000 * SCRUB_S)}")
+                try:
+                    (busy, *_) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                finally:
+                    cursor.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S}")
+            self._unscrubbed = bool(busy)
+        except (*_UNREACHABLE, sqlite3.Error, OSError) as error:
+            logger.info("the jobs' log was not emptied: %s", error)
 
     def close(self) -> None:
         """Close all connections, those in use as soon as they are not; the next transaction opens new ones."""
@@ -160,6 +186,7 @@ def _sqlite(file: Path) -> Engine:
         connection.isolation_level = None  # transactions are begun below, not by the driver's guess
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten, not only unlinked
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:

@@ -165,6 +165,11 @@ class JobStore:
             The cancelled job; None where it was erased.
         """
         self._row(job_id, owner)
+        cancelled = self._removed(job_id, owner)
+        self._database.scrub(erased=True)
+        return cancelled
+
+    def _removed(self, job_id: str, owner: str) -> Job | None:
         with self._database.write() as connection:
             cancelled = end_job(connection, job_id, "cancelled", self._database.now_s(connection))
             if cancelled is None:
@@ -180,7 +185,9 @@ class JobStore:
         with self._database.write() as connection:
             before = self._database.now_s(connection) - keep_s
             old = delete(jobs).where(jobs.c.finished_at <= before, ~unsent)
-            return list(connection.execute(old.returning(jobs.c.id)).scalars())
+            expired = list(connection.execute(old.returning(jobs.c.id)).scalars())
+        self._database.scrub(erased=bool(expired))
+        return expired
 
     def ended_before(self, job_ids: Collection[str], keep_s: float) -> set[str]:
         """Those of `job_ids` that ended at least `keep_s` ago."""
@@ -206,7 +213,9 @@ class JobStore:
     def _earlier(self, new: NewJob) -> Job:
         with self._database.read() as connection:
             same = jobs.c.owner == new.owner, jobs.c.idempotency_key == new.idempotency_key
-            row = connection.execute(select(jobs).where(*same)).one()
+            row = connection.execute(select(jobs).where(*same)).first()
+        if row is None:  # erased in between
+            return self.add(new)
         if row.request_hash != new.request_hash:
             raise IdempotencyKeyReusedError(
                 f"The Idempotency-Key '{new.idempotency_key}' stands for the job '{row.id}', which was made of another "

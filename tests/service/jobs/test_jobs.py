@@ -20,9 +20,10 @@ from service.errors import (
     QueueFullError,
 )
 from service.jobs import schema
-from service.jobs.job import Job
+from service.jobs.job import Job, new_job_id
 from service.jobs.jobs import Jobs
 from service.jobs.leases import Lease
+from service.jobs.store import NewJob
 from service.recogniser import Progress
 from service.schemas import TranscriptionOptions
 from tests.service.conftest import wait_until
@@ -163,6 +164,42 @@ def test_a_queued_job_is_cancelled_and_a_finished_one_erased(make_jobs: Make, tm
         jobs.transcript(done.id)
 
 
+@on_sqlite
+def test_what_is_erased_cannot_be_found_in_any_file(make_jobs: Make, tmp_path: Path) -> None:
+    """Neither by name nor by looking at the bytes: what a database frees it does not overwrite by itself."""
+    secrets = [SENTENCES[0].encode(), b"Birket Foster", b"of-the-client"]
+
+    def left() -> set[bytes]:
+        contents = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
+        return {secret for secret in secrets for content in contents if secret in content}
+
+    options = TranscriptionOptions(model="default", keywords=["Birket Foster"])
+    jobs = make_jobs(Ear(), keep_jobs_s=0)
+    removed = jobs.submit(io.BytesIO(AUDIO), options, idempotency_key="of-the-client")
+    assert left() == set(secrets[1:])
+    jobs.start_working()
+    ends(jobs, removed)
+    wait_until(lambda: not audio_in(tmp_path))
+    assert left() == set(secrets)
+    assert jobs.remove(removed.id) is None
+    assert left() == set()
+    expired = ends(jobs, jobs.submit(io.BytesIO(AUDIO), options, idempotency_key="of-the-client"))
+    assert left() == set(secrets)
+    jobs._retention.sweep()
+    assert left() == set()
+    with pytest.raises(JobNotFoundError):
+        jobs.get(expired.id)
+
+
+def test_a_job_that_is_erased_while_it_is_sent_again_is_made_anew(make_jobs: Make) -> None:
+    jobs = make_jobs(Ear())
+    first = submit(jobs, idempotency_key="a")
+    new = NewJob(new_job_id(), "", OPTIONS, "hash", "a")
+    jobs.remove(first.id)
+    jobs.remove(first.id)
+    assert jobs._store._earlier(new).id == new.id  # the unique index had found it, the look after it has not
+
+
 @pytest.mark.parametrize("same_process", [True, False])
 def test_a_running_job_is_cancelled(make_jobs: Make, tmp_path: Path, same_process: bool) -> None:
     ear = Ear(held=True)
@@ -207,6 +244,7 @@ def test_what_we_are_to_blame_for_is_tried_again(make_jobs: Make) -> None:
     failed = ends(jobs, submit(jobs))
     assert failed.error and failed.error["code"] == "internal_error"
     assert "secret" not in failed.error["message"]
+    jobs.stop()  # or its worker might be the first to take the next job
     patient = make_jobs(Ear(held=True))
     again = submit(patient)
     lease = patient._worker._queue.claim()

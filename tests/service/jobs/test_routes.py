@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from service.keys import KeyFile
@@ -155,6 +156,31 @@ def test_an_idempotency_key(server: Server) -> None:
     for key in ("", "a b", 256 * "k"):
         assert code_of(post(server, headers={"Idempotency-Key": key}))[0] == 400, key
     assert made(server, headers={"Idempotency-Key": 255 * "k"})
+
+
+def test_openai_s_client_raises_its_own_errors_and_asks_again_only_where_that_helps(server: Server) -> None:
+    sent: list[Any] = []
+    http = openai.DefaultHttpxClient(event_hooks={"request": [sent.append]})
+    server.fake.hold()
+    try:
+        job_id = made(server, headers={"Idempotency-Key": "sdk"})
+        request("DELETE", f"{server.url}/v1/jobs/{job_id}")
+    finally:
+        server.fake.release()
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", http_client=http) as client:
+        with pytest.raises(openai.ConflictError, match="was cancelled") as conflict:
+            client.get(f"/jobs/{job_id}/result", cast_to=object)
+        assert (conflict.value.code, len(sent)) == ("job_cancelled", 1)
+        with pytest.raises(openai.UnprocessableEntityError, match=job_id) as reused:
+            client.post(
+                "/jobs",
+                cast_to=object,
+                body={"model": "default"},
+                files={"file": ("a", wav(0.5))},
+                options={"headers": {"Idempotency-Key": "sdk", "Content-Type": "multipart/form-data"}},
+            )
+        assert reused.value.code == "idempotency_key_reused"
+        assert reused.value.request_id
 
 
 @pytest.mark.parametrize(
