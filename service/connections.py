@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from service.errors import openai_error
+from service.request_context import REQUEST_ID, SAFE_HEADERS, new_request_id
 
 LINGER_S = 5.0  # that the client of a WebSocket has to read what is left
 CLOSE_NO_UTF8 = 1007  # RFC 6455
@@ -119,6 +120,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         body = json.dumps(openai_error(message, code=code)).encode()
-        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[status] + headers + body)
+        names = {**SAFE_HEADERS, REQUEST_ID: new_request_id(), "content-type": "application/json"}
+        names |= {"content-length": str(len(body)), "connection": "close"}
+        headers = "".join(f"{name}: {value}\r\n" for name, value in names.items())
+        self.transport.write(STATUS_LINE[status] + headers.encode() + b"\r\n" + body)
         self.transport.close()

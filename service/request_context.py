@@ -140,4 +140,9 @@ def route_of(scope: Scope) -> str:
 def request_id_of(scope: Scope) -> str:
     """The client's own id where it sent a sane one, else a new one."""
     sent = Headers(scope=scope).get(REQUEST_ID, "")
-    return sent if SANE_REQUEST_ID.fullmatch(sent) else f"req_{uuid.uuid4().hex}"
+    return sent if SANE_REQUEST_ID.fullmatch(sent) else new_request_id()
+
+
+def new_request_id() -> str:
+    """One that nobody else has."""
+    return f"req_{uuid.uuid4().hex}"

@@ -23,7 +23,10 @@ HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 def error_in(answer: bytes, status: int) -> dict[str, str]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 %d " % status), answer
-    assert b"connection: close" in head.lower()
+    names = dict(line.split(b": ", 1) for line in head.lower().splitlines()[1:])
+    assert names[b"connection"] == b"close"
+    assert names[b"x-request-id"].startswith(b"req_")
+    assert names[b"x-content-type-options"] == b"nosniff"
     error = json.loads(body)["error"]
     assert isinstance(error, dict)
     return error
