@@ -11,9 +11,13 @@
     leaving       how soon the work of clients that hang up has ended
 
 Audio is made of the synthetic clips of the tests. Where a line has a bound, it says so where that is missed, and the
-exit status is 1. What cannot be had by arithmetic is said in docs/results.md, and stays a miss here.
+exit status is 1. What cannot be had by arithmetic is said in docs/experiments.md, and stays a miss here.
 
-usage: python -m benchmarks.serving [--seconds 30] [--hour-s 3600] [--runtime NAME] [--threads N] [--record]
+With `--batching SECONDS` it also shows for which runtime, greedy or with the search, batching pays
+(`benchmarks.batching`).
+
+usage: python -m benchmarks.serving [--seconds 30] [--hour-s 3600] [--runtime NAME] [--threads N] [--batching SECONDS]
+       [--record]
 """
 
 import argparse
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("--hour-s", type=float, default=3600.0, help="length of the three long files")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--threads", type=int, default=0, help="0 takes all processors")
+    parser.add_argument("--batching", type=float, default=0.0, help="seconds of each runtime and search; 0 for none")
     parser.add_argument("--record", action="store_true", help="write the table into benchmarks/RESULTS.md")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)  # the folder of clips; measure only the engine
     options = parser.parse_args()
@@ -73,6 +78,10 @@ def main() -> None:
         folder = Path(name)
         write_audio(folder, options.hour_s)
         table = compare(folder, options)
+        if options.batching:
+            from benchmarks import batching  # which needs torch, and this module
+
+            batching.compare(folder, options.threads, options.batching, table)
     if options.record:
         record("Serving", "\n".join(table.lines))
     sys.exit(1 if table.missed else 0)
