@@ -4,10 +4,13 @@ Every utterance is a stream of its own, which begins with the corpus' mean: the 
 knows its speaker. The offline figure is of the same utterances in the same run; `points` is the difference to it, with
 what chance gives (`training.paired`). `committed` is how long after its end a word is certain, by the audio that was
 fed until then; `shown` is the same for when it was first seen, interim or not. `ECE` is the expected calibration error
-of the final words' confidences. Computing comes on top: processor seconds for each second of audio are the last column.
+of the final words' confidences, and behind it what chance alone gives on as many words. Computing comes on top:
+processor seconds for each second of audio are the last column.
 
 usage: python -m benchmarks.streaming [--manifest FILE] [--where subset_or_note=dev-clean] [--every N] [--greedy]
-           [--right 0 0.24 0.52 1 2] [--block 0.32] [--bundle DIR]
+           [--right 0 0.24 0.52 1 2] [--block 0.32] [--bundle DIR] [--record]
+
+With every fourth utterance of dev-clean a row takes three to four minutes; `--right 0 2 --every 20` has two in one.
 """
 
 import argparse
@@ -19,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.results import record
 from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
 from model.checkpoint import load_bundle
 from model.shipped import SHIPPED_BUNDLE
@@ -26,7 +30,7 @@ from model.stream_events import Final, StreamEvent
 from model.streaming import StreamingConfig
 from model.transcriber import Transcriber
 from model.transcript import Word
-from training.calibration import expected_calibration_error
+from training.calibration import chance_error, expected_calibration_error
 from training.confusions import align_words
 from training.corpora import normalize_transcript, read_corpus
 from training.metrics import word_errors
@@ -59,9 +63,11 @@ class Heard:
         self.confidences += [word.confidence for word in words]
         self.right += [pair.kind == "hit" for pair in align_words(reference, self.texts[-1]) if pair.hypothesis]
 
-    def calibration_error(self) -> float:
-        """See `training.calibration.expected_calibration_error`."""
-        return expected_calibration_error(np.array(self.confidences), np.array(self.right))
+    def calibration_error(self) -> str:
+        """In percent, and what chance gives; see `training.calibration.expected_calibration_error`."""
+        confidence_W = np.array(self.confidences)
+        error = expected_calibration_error(confidence_W, np.array(self.right))
+        return f"{error:.1%} ({chance_error(confidence_W):.1%})"
 
 
 def main() -> None:
@@ -75,6 +81,7 @@ def main() -> None:
     parser.add_argument("--right", type=float, nargs="+", default=RIGHT_S, help="seconds of right context")
     parser.add_argument("--block", type=float, default=StreamingConfig().block_s, help="seconds computed at once")
     parser.add_argument("--prior", type=float, default=StreamingConfig().prior_s, help="seconds of the corpus' mean")
+    parser.add_argument("--record", action="store_true", help="write the table into benchmarks/RESULTS.md")
     arguments = parser.parse_args()
 
     torch.set_num_threads(1)
@@ -84,7 +91,13 @@ def main() -> None:
     waveforms = [decode_audio(utterance.path) for utterance in utterances]
     references = [normalize_transcript(utterance.transcript) for utterance in utterances]
     audio_s = sum(waveform.duration_s for waveform in waveforms)
-    print(f"{len(utterances)} utterances, {audio_s:.0f} s of audio, one thread, torch {torch.__version__}")
+    lines: list[str] = []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    tell(f"{len(utterances)} utterances, {audio_s:.0f} s of audio, one thread, torch {torch.__version__}")
 
     began_s = time.process_time()
     offline = Heard()
@@ -92,8 +105,8 @@ def main() -> None:
         offline.add(transcriber.transcribe(waveform).words, reference)
     cost = (time.process_time() - began_s) / audio_s
     offline_wer = word_errors(references, offline.texts).rate
-    print(f"offline: WER {offline_wer:.2%}, ECE {offline.calibration_error():.1%}, {cost:.3f} of real time")
-    print("\n right  block      WER  points          shown    committed (median, 95 %)   ECE    CPU / audio")
+    tell(f"offline: WER {offline_wer:.2%}, ECE {offline.calibration_error()}, {cost:.3f} of real time")
+    tell("\n right  block      WER  points          shown    committed (median, 95 %)   ECE (chance)   CPU / audio")
     for right_s in arguments.right:
         config = replace(StreamingConfig(), right_s=right_s, block_s=arguments.block, prior_s=arguments.prior)
         latencies, live = Latencies(), Heard()
@@ -102,15 +115,16 @@ def main() -> None:
             live.add(listen(transcriber, config, waveform, latencies), reference)
         cost = (time.process_time() - began_s) / audio_s
         difference = compare_words(references, live.texts, offline.texts)
-        print(
+        tell(
             f"{right_s:5.2f}s {config.block_s:5.2f}s   {word_errors(references, live.texts).rate:6.2%}  "
             f"{100 * difference.rate:+6.2f} ± {100 * difference.chance:.2f}   "
             f"{np.quantile(latencies.shown_s or np.nan, 0.5):5.2f} s   "
             f"{np.quantile(latencies.committed_s or np.nan, 0.5):5.2f} s, "
             f"{np.quantile(latencies.committed_s or np.nan, 0.95):5.2f} s          "
-            f"{live.calibration_error():5.1%}   {cost:.3f}",
-            flush=True,
+            f"{live.calibration_error():>13}   {cost:.3f}"
         )
+    if arguments.record:
+        record("Streaming", "\n".join(lines))
 
 
 def listen(transcriber: Transcriber, config: StreamingConfig, waveform: Waveform, latencies: Latencies) -> list[Word]:

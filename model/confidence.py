@@ -56,19 +56,36 @@ class ConfidenceWeights:
 class ConfidenceConfig:
     """The weights for each way of decoding.
 
+    What is heard live has weights of its own: how many hypotheses have a word is known of the search that committed it,
+    which had heard little of what follows, and later ones have no other word there.
+
     Attributes:
         search: for the beam search; None where the bundle has no language model.
         greedy: for greedy decoding.
+        live_search, live_greedy: the same for streams; None where they were not fitted.
     """
 
     search: ConfidenceWeights | None
     greedy: ConfidenceWeights
+    live_search: ConfidenceWeights | None = None
+    live_greedy: ConfidenceWeights | None = None
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ConfidenceConfig":
-        """From what `dataclasses.asdict` made of it; raises TypeError or KeyError where that is something else."""
-        search = ConfidenceWeights(**values["search"]) if values["search"] is not None else None
-        return cls(search, ConfidenceWeights(**values["greedy"]))
+        """From what `dataclasses.asdict` made of it; raises TypeError or KeyError where that is something else.
+
+        Bundles of earlier versions lack the weights for streams.
+        """
+        search, live_search, live_greedy = (
+            ConfidenceWeights(**weights) if weights is not None else None
+            for weights in (values["search"], values.get("live_search"), values.get("live_greedy"))
+        )
+        return cls(search, ConfidenceWeights(**values["greedy"]), live_search, live_greedy)
+
+    def weights(self, *, searched: bool, live: bool) -> ConfidenceWeights | None:
+        """Those for one way of decoding; a stream takes those of whole recordings where it has none of its own."""
+        whole, stream = (self.search, self.live_search) if searched else (self.greedy, self.live_greedy)
+        return (stream or whole) if live else whole
 
 
 def word_features(units: Sequence[DecodedUnit]) -> tuple[float, ...]:

@@ -7,8 +7,10 @@ that come rules for what numbers mean together:
     the third of may → the 3rd of May    twenty five dollars and thirty cents → $25.30
     two point five percent → 2.5%        five million dollars → $5 million
     five five five one two → 55512       twelve thousand → 12,000
+    at ten thirty → at 10:30             the nineteen sixties → the 1960s
 
-Numbers below ten stay words where they stand alone, as newspapers have it, and so do years that could be two numbers.
+Numbers below ten stay words where they stand alone, as newspapers have it. So does whatever digits would get wrong, or
+make worse than the words are: "thousands of men", "two or three hundred", "two and twenty", "twenty four seven".
 """
 
 import re
@@ -17,12 +19,29 @@ from dataclasses import dataclass
 
 from text_to_num import Occurence, find_numbers
 
+from model.spoken_digits import DIGITS, OH, read_digits
+
 MONTHS = (
     *("january", "february", "march", "april", "may", "june", "july"),
     *("august", "september", "october", "november", "december"),
 )
+AMBIGUOUS_MONTHS = ("march", "may")  # somebody may march
+DATES_BEGIN = (
+    *("about", "after", "and", "around", "before", "between", "by", "early", "from", "in", "last", "late", "next"),
+    *("of", "on", "since", "this", "through", "till", "to", "until"),
+    *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
+)
 CURRENCIES = {"dollar": "$", "dollars": "$", "euro": "€", "euros": "€"}  # a pound may be one of flour
 MULTIPLES = ("million", "billion", "trillion")
+LONE_MULTIPLES = frozenset(  # without a number before them
+    f"{multiple}{ending}" for multiple in ("hundred", "thousand", *MULTIPLES) for ending in ("", "s", "th", "ths")
+)
+TENS = {
+    **{"twenty": "twenties", "thirty": "thirties", "forty": "forties", "fifty": "fifties", "sixty": "sixties"},
+    **{"seventy": "seventies", "eighty": "eighties", "ninety": "nineties"},
+}
+DECADES = {plural: 10 * number for number, plural in enumerate(TENS.values(), 2)}
+TENTHS = frozenset(f"{ten[:-1]}ieth" for ten in TENS)  # twentieth to ninetieth
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
 SMALLEST_GROUPED = 10_000  # 1800 may be a year
 PAUSE_S = 0.35  # what is said after this long a pause is another number
@@ -51,16 +70,16 @@ def write_numbers(words: Sequence[Spoken]) -> list[Written]:
     Args:
         words: lower case, without punctuation.
     """
-    texts = [word.text for word in words]
-    found = [_Number(one, texts) for one in find_numbers([_Token(word) for word in words], "en", 0)]
+    found = [_Number(one, words) for one in find_numbers([_Token(word) for word in words], "en", 0)]
     written: list[Written] = []
-    at = 0
+    at = done = 0  # numbers, and words, that are dealt with
     while at < len(found):
-        for rule in (_date, _money, _percent, _year, _digits, _plain):
+        for rule in (_date, _money, _percent, _clock, _year, _digits, _plain):
             taken = rule(words, found, at)
-            if taken is not None:
+            if taken is not None and taken[1].first >= done:
                 n_numbers, result = taken
                 written.append(result)
+                done = result.end
                 at += n_numbers
                 break
         else:
@@ -85,16 +104,27 @@ class _Token:
 
 
 class _Number:
-    """A number that text2num has found."""
+    """A number that text2num has found.
 
-    def __init__(self, occurence: Occurence, texts: Sequence[str]) -> None:
+    Attributes:
+        first, end: its words, `end` excluded.
+        begin: `first`, or the place of the article before it that the digits stand for too: "a hundred and one".
+        lacks_count: whether it begins with "hundred" and the like, of which nothing says how many.
+    """
+
+    def __init__(self, occurence: Occurence, words: Sequence[Spoken]) -> None:
         self.first, self.end = occurence.start, occurence.end
+        texts = [word.text for word in words[: self.end]]
+        self.lacks_count = texts[self.first] in LONE_MULTIPLES
+        half = texts[max(0, self.first - 2) : self.first] == ["half", "a"]
+        article = self.lacks_count and _word(words, self.first - 1) == "a" and not words[self.first].after_pause
+        self.begin = self.first - 1 if article and not half else self.first
         self.digits: str = re.sub(r"[a-z]+$", "", occurence.text)
         self.text: str = occurence.text
         self.value = float(occurence.value)
         self.is_ordinal = bool(occurence.is_ordinal)
         self.is_whole = "." not in self.digits
-        self.last_word = texts[self.end - 1]
+        self.first_word, self.last_word = texts[self.first], texts[-1]
 
     @property
     def grouped(self) -> str:
@@ -125,19 +155,26 @@ def _date(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     number = found[at]
     month = words[number.first - 1].text if number.first else ""
     if not words[number.first].after_pause and month in MONTHS:
+        before = _word(words, number.first - 2) if not words[number.first - 1].after_pause else ""
+        certain = month not in AMBIGUOUS_MONTHS or before in DATES_BEGIN
         year = _year_of(words, found, at)
-        if year:
+        if year and certain:
             return year[0], Written(number.first - 1, year[1], f"{month.title()} {year[2]}")
         if number.is_whole and 1 <= number.value <= 31:
-            year = _year_of(words, found, at + 1) if at + 1 < len(found) else None
-            if year and found[at + 1].first == number.end:
+            year = _year_of(words, found, at + 1) if _follows(words, found, at) else None
+            if year:
                 end = f"{month.title()} {number.digits}, {year[2]}"
                 return 1 + year[0], Written(number.first - 1, year[1], end)
-            return 1, Written(number.first - 1, number.end, f"{month.title()} {number.digits}")
+            if certain or (number.is_ordinal and not before):
+                return 1, Written(number.first - 1, number.end, f"{month.title()} {number.digits}")
     if number.is_ordinal and number.value <= 31 and _word(words, number.end) == "of":
-        month = _word(words, number.end + 1)
+        month, end = _word(words, number.end + 1), number.end + 2
         if month in MONTHS:
-            return 1, Written(number.first, number.end + 2, f"{number.text} of {month.title()}")
+            date, after = f"{number.text} of {month.title()}", found[at + 1 : at + 2]
+            year = _year_of(words, found, at + 1) if after and after[0].first == end else None
+            if year and not words[end].after_pause:
+                return 1 + year[0], Written(number.first, year[1], f"{date} {year[2]}")
+            return 1, Written(number.first, end, date)
     return None
 
 
@@ -158,56 +195,114 @@ def _year_of(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> tupl
 
 
 def _year(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
-    """1984, said as two numbers."""
+    """1984, said as two numbers, or the 1980s."""
+    number = found[at]
+    decade = DECADES.get(_word(words, number.end))
+    if decade is not None and number.is_between(11, 20):
+        return 1, Written(number.first, number.end + 1, f"{number.digits}{decade}s")
     year = _year_of(words, found, at)
-    return (2, Written(found[at].first, year[1], year[2])) if year and year[0] == 2 else None
+    return (2, Written(number.first, year[1], year[2])) if year and year[0] == 2 else None
+
+
+def _clock(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
+    """10:30, where something says that it is a time; 10 a.m."""
+    hour = found[at]
+    if not (hour.is_between(1, 12) and hour.end - hour.first == 1):
+        return None
+    end, minutes, n_numbers = hour.end, "", 1
+    if _follows(words, found, at) and found[at + 1].is_between(10, 59):
+        end, minutes, n_numbers = found[at + 1].end, f":{found[at + 1].digits}", 2
+    half_day = [_word(words, place) for place in (end, end + 1)]
+    if half_day in (["a", "m"], ["p", "m"]):
+        return n_numbers, Written(hour.first, end + 2, f"{hour.digits}{minutes} {half_day[0]}.m.")
+    before = _word(words, hour.first - 1) if not words[hour.first].after_pause else ""
+    if minutes and (before in ("at", "until", "till") or half_day == ["in", "the"]):
+        return n_numbers, Written(hour.first, end, f"{hour.digits}{minutes}")
+    return None
 
 
 def _money(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     """$25, $25.30, $5 million."""
     number = found[at]
-    sign = CURRENCIES.get(_word(words, number.end))
-    if sign is None or number.is_ordinal:
+    currency = _word(words, number.end)
+    sign = CURRENCIES.get(currency)
+    if sign is None or number.is_ordinal or _stays_words(words, found, at):
         return None
+    if number.lacks_count:  # of "a hundred dollar bill" the article stays
+        if not currency.endswith("s"):
+            return 1, Written(number.first, number.end + 1, sign + number.grouped)
+        if number.begin == number.first:
+            return None
     cents = found[at + 1] if at + 1 < len(found) else None
     if number.is_whole and cents and cents.is_between(1, 99) and _word(words, cents.end) in ("cent", "cents"):
         between = [_word(words, place) for place in range(number.end + 1, cents.first)]
         if between in ([], ["and"]) and not words[cents.first].after_pause:
-            return 2, Written(number.first, cents.end + 1, f"{sign}{number.grouped}.{round(cents.value):02d}")
-    return 1, Written(number.first, number.end + 1, sign + number.grouped)
+            return 2, Written(number.begin, cents.end + 1, f"{sign}{number.grouped}.{round(cents.value):02d}")
+    return 1, Written(number.begin, number.end + 1, sign + number.grouped)
 
 
 def _percent(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     """2.5%."""
     number = found[at]
-    if number.is_ordinal:
+    if number.is_ordinal or (number.lacks_count and number.begin == number.first) or _stays_words(words, found, at):
         return None
     if _word(words, number.end) == "percent":
-        return 1, Written(number.first, number.end + 1, f"{number.grouped}%")
+        return 1, Written(number.begin, number.end + 1, f"{number.grouped}%")
     if (_word(words, number.end), _word(words, number.end + 1)) == ("per", "cent"):
-        return 1, Written(number.first, number.end + 2, f"{number.grouped}%")
+        return 1, Written(number.begin, number.end + 2, f"{number.grouped}%")
     return None
 
 
 def _digits(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
-    """Three digits or more, said one by one: a telephone number."""
-    last = at
-    while (
-        last + 1 < len(found)
-        and found[last + 1].first == found[last].end
-        and not words[found[last].end].after_pause
-        and all(len(one.text) == one.end - one.first == 1 for one in found[last : last + 2])
-    ):
-        last += 1
-    if last - at < 2:
+    """Digits said one by one (`model.spoken_digits`)."""
+    first = found[at].first
+    while first and words[first - 1].text in OH and not words[first].after_pause:
+        first -= 1
+    pauses = (place for place in range(first + 1, len(words)) if words[place].after_pause)
+    read = read_digits([word.text for word in words[first : next(pauses, len(words))]])
+    if read is None or first + read[0] <= found[at].first:
         return None
-    run = found[at : last + 1]
-    return len(run), Written(run[0].first, run[-1].end, "".join(one.text for one in run))
+    end = first + read[0]
+    if any(number.first < end < number.end for number in found):  # "one two three hundred"
+        return None
+    return sum(first <= number.first < end for number in found), Written(first, end, read[1])
 
 
 def _plain(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     """A number for itself."""
     number = found[at]
-    if number.is_whole and number.value < SMALLEST_DIGITS:
+    if (number.is_whole and number.value < SMALLEST_DIGITS) or _stays_words(words, found, at):
         return None
-    return 1, Written(number.first, number.end, number.grouped)
+    if number.lacks_count and (number.begin == number.first or number.end - number.first == 1):
+        return None
+    if _follows(words, found, at) or (at and _follows(words, found, at - 1)):  # seven thirty, twenty four seven
+        return None
+    return 1, Written(number.begin, number.end, number.grouped)
+
+
+def _stays_words(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> bool:
+    """Whether digits would say something else than the words."""
+    number = found[at]
+    said = [word.text for word in words[number.first : number.end]]
+    if any(text in LONE_MULTIPLES and text.endswith("s") for text in said):  # hundreds of thousands
+        return True
+    if number.is_ordinal and said[0] == "one":  # one hundredth of a second
+        return True
+    if not words[number.first].after_pause and _word(words, number.first - 1) == "point":  # point five percent
+        return True
+    for first, second in ((at - 1, at), (at, at + 1)):
+        if first < 0 or second >= len(found) or found[first].end + 1 != found[second].first:
+            continue
+        between, one, other = _word(words, found[first].end), found[first], found[second]
+        if between == "or" and other.last_word in LONE_MULTIPLES and one.last_word not in LONE_MULTIPLES:
+            return True  # two or three hundred
+        if between == "and" and one.value < SMALLEST_DIGITS and other.first_word in (*TENS, *TENTHS):
+            second_word = _word(words, other.first + 1) if other.end - other.first > 1 else ""
+            if second_word not in DIGITS:
+                return True  # two and twenty
+    return False
+
+
+def _follows(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> bool:
+    """Whether another number follows this one at once."""
+    return at + 1 < len(found) and found[at + 1].first == found[at].end and not words[found[at + 1].first].after_pause

@@ -154,11 +154,12 @@ class StableWords:
             n_words, begin = end
             segment = self._segment(words[:n_words], duration_s)
             if segment is not None and self._is_speech(segment):
-                events.append(self._final(segment))
+                events.append(self._final(segment, words[:n_words]))
             elif self._committed:  # what was committed stays, whatever came after it
-                kept = self._segment(words[: self._n_committed(words)], duration_s)
+                committed = words[: self._n_committed(words)]
+                kept = self._segment(committed, duration_s)
                 assert kept is not None
-                events.append(self._final(kept))
+                events.append(self._final(kept, committed))
             self._restart(begin)
         segment = self._segment(words, duration_s)
         speech = segment is not None and self._is_speech(segment)
@@ -263,8 +264,8 @@ class StableWords:
     def _is_speech(self, segment: Segment) -> bool:
         return self._rejection is None or segment.no_speech_prob <= self._rejection.threshold
 
-    def _final(self, segment: Segment) -> Final:
-        final = Final(self._utterance, segment)
+    def _final(self, segment: Segment, words: Sequence[SpelledWord]) -> Final:
+        final = Final(self._utterance, segment, tuple(tuple(word.units) for word in words))
         self._utterance, self._shown = self._utterance + 1, None
         return final
 

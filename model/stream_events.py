@@ -1,7 +1,8 @@
 """What a streaming session says while audio arrives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from model.decoder import DecodedUnit
 from model.transcript import Segment, Word
 
 
@@ -28,10 +29,13 @@ class Final:
     Attributes:
         utterance: 0, 1, 2 … in order of time.
         segment: all of its words, with times and confidence as in a `Transcript`; its `id` is `utterance`.
+        units: for each of them, the units that it was decoded as; what its confidence is fitted on
+            (`training.calibration`).
     """
 
     utterance: int
     segment: Segment
+    units: tuple[tuple[DecodedUnit, ...], ...] = field(default=(), repr=False, compare=False)
 
 
 StreamEvent = Partial | Final

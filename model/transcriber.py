@@ -66,7 +66,8 @@ class Transcriber:
 
     Attributes:
         bundle, chunking, runtime, detection, rejection, timing: as given.
-        confidence: how words' confidence comes about; None where the bundle does not know.
+        confidence, live_confidence: how the confidence of words comes about, of whole recordings and of streams; None
+            where the bundle does not know.
         decode: log-probs (S, V) → units of the best path, greedily or by beam search, rescored where the bundle can.
     """
 
@@ -92,9 +93,10 @@ class Transcriber:
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
         self.rejection = rejection or bundle.rejection
         self.timing = timing
-        self.confidence = None
-        if bundle.confidence is not None:
-            self.confidence = bundle.confidence.search if self._search else bundle.confidence.greedy
+        self.confidence, self.live_confidence = (
+            bundle.confidence.weights(searched=self._search is not None, live=live) if bundle.confidence else None
+            for live in (False, True)
+        )
         self._samples_per_frame = bundle.front_end.config.hop_samples * bundle.acoustic_model.config.subsampling
 
     @classmethod
@@ -240,7 +242,7 @@ class Transcriber:
             rejection=self.rejection,
             sample_rate_hz=sample_rate_hz,
             config=config,
-            confidence=self.confidence,
+            confidence=self.live_confidence,
             timing=self.timing,
             cancelled=cancelled,
         )

@@ -35,8 +35,20 @@ def test_no_weight_leaves_the_range_of_a_probability(bias: float) -> None:
 
 @pytest.mark.parametrize("search", [WEIGHTS, None], ids=["with search", "greedy only"])
 def test_a_config_comes_back_from_json(search: ConfidenceWeights | None) -> None:
-    config = ConfidenceConfig(search, ConfidenceWeights(0.1, 1.0))
+    config = ConfidenceConfig(search, ConfidenceWeights(0.1, 1.0), None, ConfidenceWeights(0.2, 1.0))
     assert ConfidenceConfig.from_json(asdict(config)) == config
+
+
+def test_a_stream_has_weights_of_its_own_where_they_were_fitted() -> None:
+    greedy, live, live_greedy = (ConfidenceWeights(bias, 1.0) for bias in (1.0, 2.0, 3.0))
+    config = ConfidenceConfig(WEIGHTS, greedy, live, live_greedy)
+    assert config.weights(searched=True, live=True) == live
+    assert config.weights(searched=False, live=True) == live_greedy
+    assert config.weights(searched=True, live=False) == WEIGHTS
+    assert config.weights(searched=False, live=False) == greedy
+    earlier = {"search": asdict(WEIGHTS), "greedy": asdict(greedy)}  # as bundles had it before
+    assert ConfidenceConfig.from_json(earlier).weights(searched=True, live=True) == WEIGHTS
+    assert ConfidenceConfig.from_json(earlier).weights(searched=False, live=True) == greedy
 
 
 def test_a_weight_that_is_no_number_is_refused() -> None:

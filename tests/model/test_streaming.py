@@ -19,6 +19,7 @@ from features.errors import AudioParameterError, NonFiniteAudioError
 from features.front_end import FrontEnd, FrontEndConfig
 from model.cancellation import CancelToken
 from model.checkpoint import Bundle
+from model.confidence import ConfidenceConfig, ConfidenceWeights, word_confidence
 from model.decoder import DecodedUnit, decode_greedy
 from model.errors import OptionError, WorkCancelledError
 from model.stable_words import CommitConfig
@@ -117,6 +118,18 @@ def test_with_all_of_it_known_the_words_are_those_of_the_whole(
     for one, other in zip(found[0].words, expected[0].words, strict=True):
         assert (one.start_s, one.end_s) == pytest.approx((other.start_s, other.end_s))
         assert one.confidence == pytest.approx(other.confidence, abs=1e-3)
+
+
+def test_confidence_is_that_of_streams(tiny_bundle: Bundle, talk: np.ndarray) -> None:
+    whole, live = ConfidenceWeights(1.0, 0.5), ConfidenceWeights(-1.0, 0.5, letters=0.2)
+    transcriber = Transcriber(replace(tiny_bundle, confidence=ConfidenceConfig(None, whole, None, live)))
+    said = finals(stream(transcriber, [talk[: 3 * RATE_HZ]]))
+    assert said
+    for final in said:
+        expected = [word_confidence(units, live) for units in final.units]
+        assert [word.confidence for word in final.segment.words] == expected
+        texts = ["".join(tiny_bundle.tokenizer.decode([unit.id]) for unit in units) for units in final.units]
+        assert texts == [word.text for word in final.segment.words]
 
 
 @pytest.mark.parametrize("sound", ["digital silence", "loud white noise", "pink noise", "hum", "trembling noise"])

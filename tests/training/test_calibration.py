@@ -12,7 +12,7 @@ from model.errors import OptionError
 from model.shipped import SHIPPED_BUNDLE
 from model.transcriber import Transcriber
 from tests.conftest import SpokenClip, read_manifest
-from training.calibration import _ranking, calibrate, expected_calibration_error, fit
+from training.calibration import _ranking, calibrate, chance_error, expected_calibration_error, fit
 from training.corpora import Utterance
 
 
@@ -22,6 +22,15 @@ def test_the_error_is_how_far_bins_lie_from_the_share_that_is_right() -> None:
     expected = (3 * abs(0.95 - 2 / 3) + 2 * abs(0.13 - 1 / 2)) / 5
     assert expected_calibration_error(confidence, right) == pytest.approx(expected)
     assert expected_calibration_error(np.zeros(0), np.zeros(0)) == 0.0
+
+
+def test_true_confidences_still_have_the_error_that_chance_gives() -> None:
+    random = np.random.default_rng(1)
+    for words, least, most in ((100, 0.05, 0.15), (100_000, 0.0, 0.005)):
+        confidence = random.random(words)
+        right = (random.random(words) < confidence).astype(float)
+        assert least < chance_error(confidence) < most
+        assert chance_error(confidence) == pytest.approx(expected_calibration_error(confidence, right), abs=0.05)
 
 
 def test_the_fit_finds_the_weights_that_words_were_made_with() -> None:
@@ -53,8 +62,9 @@ def test_too_few_words_are_refused(tiny_bundle: Bundle, synthetic_clips: list[Sp
 
 
 def test_a_calibrated_bundle_knows_how_sure_its_words_are(
-    synthetic_clips: list[SpokenClip], clips_folder: Path, tmp_path: Path
+    synthetic_clips: list[SpokenClip], clips_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("training.calibration.LEAST_WORDS", 20)  # of every fourth of twelve clips
     bundle, manifest = tmp_path / "bundle", tmp_path / "clips.tsv"
     shutil.copytree(SHIPPED_BUNDLE, bundle)
     clips = [*synthetic_clips, *read_manifest(clips_folder / "words" / "clips.tsv")]
@@ -62,9 +72,13 @@ def test_a_calibrated_bundle_knows_how_sure_its_words_are(
     manifest.write_text("\n".join(["id\tpath\tduration_s\ttranscript", *rows]) + "\n")
     result = CliRunner().invoke(app, ["calibrate", str(bundle), "--manifest", str(manifest)])
     assert result.exit_code == 0, result.output
-    assert [line.split(":")[0] for line in result.output.splitlines()] == ["beam search", "greedy"]
+    ways = ["beam search", "greedy", "live beam search", "live greedy"]
+    assert [line.split(":")[0] for line in result.output.splitlines()] == ways
     loaded = load_bundle(bundle)
     assert loaded.confidence is not None
+    assert loaded.confidence.live_search not in (None, loaded.confidence.search)
+    assert Transcriber(loaded).live_confidence == loaded.confidence.live_search
+    assert Transcriber(loaded, greedy=True).live_confidence == loaded.confidence.live_greedy
     assert Transcriber(loaded).confidence == loaded.confidence.search
     told = Transcriber(loaded, greedy=True).transcribe(clips[0].path).words
     plain = Transcriber(replace(loaded, confidence=None), greedy=True).transcribe(clips[0].path).words
