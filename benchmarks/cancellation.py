@@ -30,6 +30,7 @@ from model.shipped import SHIPPED_BUNDLE
 from model.transcriber import Transcriber
 
 Work = Callable[[CancelToken], object]
+WORKS = ("samples", "file", "stream")
 SHOWN = 8  # lines with the longest gaps
 AIM_MS = 200
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=SHIPPED_BUNDLE)
     parser.add_argument("--runtime", choices=RUNTIMES, default="torch")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--work", choices=WORKS, nargs="+", default=WORKS, help="what is cancelled")
     parser.add_argument("--times", type=int, default=30, help="0 to see only where the token is asked")
     arguments = parser.parse_args()
     transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads, runtime=arguments.runtime)
@@ -84,7 +86,8 @@ def main() -> None:
         "stream": live,
     }
     print(f"{waveform.duration_s:.0f} s of audio, {arguments.runtime}, {arguments.threads} threads")
-    for name, work in works.items():
+    for name in arguments.work:
+        work = works[name]
         token = WatchedToken()
         began_s = time.perf_counter()
         work(token)

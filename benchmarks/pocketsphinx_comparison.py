@@ -68,11 +68,13 @@ def main() -> None:
 
     transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads, runtime=arguments.runtime)
     bundle, runtime = transcriber.bundle, transcriber.runtime
+    language_model = bundle.language_model
     ways = {f"{transcriber.name}, {runtime.name}": transcriber}
-    for beam in arguments.beams if bundle.language_model else []:
-        search = replace(bundle.language_model.search, beam_size=beam)
-        narrower = replace(bundle, language_model=replace(bundle.language_model, search=search))
-        ways[f"  beam {beam}"] = Transcriber(narrower, runtime=runtime)
+    if language_model is not None:
+        for beam in arguments.beams:
+            search = replace(language_model.search, beam_size=beam)
+            narrower = replace(bundle, language_model=replace(language_model, search=search))
+            ways[f"  beam {beam}"] = Transcriber(narrower, runtime=runtime)
     ways["  greedy"] = Transcriber(bundle, greedy=True, runtime=runtime)
     times: list[tuple[float, float]] = []
     for name, way in ways.items():
