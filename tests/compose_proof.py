@@ -25,6 +25,7 @@ from websockets.sync.client import connect
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS = sorted((ROOT / "tests" / "clips").glob("*.flac"))
 PATIENCE_S = 1800.0  # for anything; the machine may be busy
+WITH_PROMETHEUS = os.environ.get("PROMETHEUS", "1") != "0"
 COMPOSE = ["docker", "compose"] if not shutil.which("docker-compose") else ["docker-compose"]
 
 
@@ -38,6 +39,7 @@ def main(n_jobs: int) -> None:
             COMPOSE_PROJECT_NAME="cepstra-proof",  # a deployment on the same machine is not touched
             CEPSTRA_PUBLISH="127.0.0.1:0",
             CEPSTRA_PROXY_PUBLISH="127.0.0.1:0",
+            CEPSTRA_PROMETHEUS_PUBLISH="127.0.0.1:0",
             CEPSTRA_DATABASE_PASSWORD_FILE=str(password),
             CEPSTRA_JOB_LEASE_S="10",
             CEPSTRA_REMEMBER_S="0",  # every answer is computed
@@ -66,7 +68,7 @@ def alone() -> dict[str, str]:
 def with_jobs(texts: dict[str, str], n_jobs: int) -> None:
     """The profile `jobs`: the same words, whoever is killed."""
     os.environ.update(COMPOSE_PROFILES="jobs", CEPSTRA_ALONE="0")
-    say("the profile jobs")
+    say("the profile jobs, and Prometheus")
     with deployed() as compose, httpx.Client(base_url=compose.url("proxy", 8000), timeout=PATIENCE_S) as client:
         wait_for("ready", lambda: is_ready(client))
         replicas, workers = compose.containers("api"), compose.containers("worker")
@@ -99,6 +101,29 @@ def with_jobs(texts: dict[str, str], n_jobs: int) -> None:
         say(f"{n_jobs} jobs sent, {len(jobs)} completed with the right text, {again} in a second attempt")
         wait_for("the killed worker's return", lambda: compose.containers("worker") == workers)
         assert set(compose.containers("api")) == set(replicas)
+        if WITH_PROMETHEUS:
+            seen_by_prometheus(compose, len(replicas) + len(workers))
+
+
+def seen_by_prometheus(compose: "Deployment", n_containers: int) -> None:
+    """It finds every replica and every worker by name, and the audio of the jobs is the workers'."""
+    os.environ["COMPOSE_PROFILES"] = "jobs,monitoring"
+    compose("up", "-d", "--no-build", "--no-deps", "prometheus")
+    with httpx.Client(base_url=compose.url("prometheus", 9090), timeout=60) as client:
+
+        def values(query: str) -> dict[str, float]:
+            try:
+                found = client.get("/api/v1/query", params={"query": query}).json()["data"]["result"]
+            except httpx.TransportError:
+                return {}
+            return {series["metric"].get("instance", ""): float(series["value"][1]) for series in found}
+
+        wait_for("all containers' numbers", lambda: list(values('up{job="cepstra"}').values()) == [1.0] * n_containers)
+        wait_for("the workers' audio", lambda: any(values("cepstra_audio_seconds_total").values()))
+        audio = values("cepstra_audio_seconds_total")
+        jobs = set(values('cepstra_jobs{state="completed"}').values())
+        say(f"Prometheus reads {n_containers} containers, seconds of audio {sorted(audio.values())}, completed {jobs}")
+        assert len(jobs) == 1, "everyone counts the same jobs"
 
 
 ENDED = ("completed", "failed", "cancelled")
