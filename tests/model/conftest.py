@@ -11,6 +11,7 @@ from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.checkpoint import Bundle, load_bundle
 from model.shipped import SHIPPED_BUNDLE
 from model.tokenizer import CharacterTokenizer
+from model.transcriber import Transcriber
 
 BundleMaker = Callable[..., Bundle]
 
@@ -47,3 +48,9 @@ def tiny_bundle(make_bundle: BundleMaker) -> Bundle:
 def shipped_bundle() -> Bundle:
     """The bundle that this repository ships."""
     return load_bundle(SHIPPED_BUNDLE)
+
+
+@pytest.fixture(scope="session")
+def shipped_transcriber(shipped_bundle: Bundle) -> Transcriber:
+    """With its language model, whose lexicon takes a while to lay out; nobody changes it."""
+    return Transcriber(shipped_bundle)

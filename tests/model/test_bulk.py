@@ -34,9 +34,9 @@ def test_the_words_are_those_of_one_file_after_the_other(
 
 
 def test_without_batches_it_is_the_same_to_the_last_digit(
-    shipped_bundle: Bundle, synthetic_clips: list[SpokenClip]
+    shipped_transcriber: Transcriber, synthetic_clips: list[SpokenClip]
 ) -> None:
-    transcriber = Transcriber(shipped_bundle)
+    transcriber = shipped_transcriber
     files = [clip.path for clip in synthetic_clips]
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -45,8 +45,8 @@ def test_without_batches_it_is_the_same_to_the_last_digit(
     assert list(transcribe_many(transcriber, files, threads=2, batched=False, alternatives=2)) == expected
 
 
-def test_hot_words_are_for_every_file(shipped_bundle: Bundle, synthetic_clips: list[SpokenClip]) -> None:
-    transcriber, hot_words = Transcriber(shipped_bundle), HotWords(("rivver", "hevven"), 20.0)
+def test_hot_words_are_for_every_file(shipped_transcriber: Transcriber, synthetic_clips: list[SpokenClip]) -> None:
+    transcriber, hot_words = shipped_transcriber, HotWords(("rivver", "hevven"), 20.0)
     files = [clip.path for clip in synthetic_clips]
     expected = [transcriber.transcribe(file, hot_words=hot_words).text for file in files]
     found = list(transcribe_many(transcriber, files, threads=2, batched=False, hot_words=hot_words))

@@ -42,8 +42,8 @@ def tiny(tiny_bundle: Bundle) -> Transcriber:
 
 
 @pytest.fixture(scope="module")
-def shipped(shipped_bundle: Bundle) -> Transcriber:
-    return Transcriber(shipped_bundle)
+def shipped(shipped_transcriber: Transcriber) -> Transcriber:
+    return shipped_transcriber
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from tests.service.conftest import DECODERS, wait_until
 from tests.sounds import RATE_HZ, SOUNDS
 
 EMPTY_TEXTS = {"text": "", "srt": "", "vtt": "WEBVTT\n"}
+FORMATS = ("verbose_json", "json", *EMPTY_TEXTS)
 
 
 @pytest.fixture(scope="module", params=["greedy", "language model"])
@@ -28,18 +29,18 @@ def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-@pytest.mark.parametrize("duration_s", [0.7, 4.0])
-def test_no_words_in_any_format(client: TestClient, name: str, duration_s: float) -> None:
+@pytest.mark.parametrize(("duration_s", "formats"), [(0.7, FORMATS[:1]), (4.0, FORMATS)], ids=["0.7", "4.0"])
+def test_no_words_in_any_format(client: TestClient, name: str, duration_s: float, formats: tuple[str, ...]) -> None:
+    """All formats say what the first one says, so that of short sounds one is enough."""
     file = io.BytesIO()
     soundfile.write(file, SOUNDS[name](duration_s), RATE_HZ, format="WAV", subtype="PCM_16")
-    answers = {
-        response_format: answer(client, file.getvalue(), response_format)
-        for response_format in ("text", "srt", "vtt", "json", "verbose_json")
-    }
-    assert {name: answers[name].text for name in EMPTY_TEXTS} == EMPTY_TEXTS
-    assert answers["json"].json()["text"] == ""
+    answers = {response_format: answer(client, file.getvalue(), response_format) for response_format in formats}
+    for response_format, found in answers.items():
+        if response_format in EMPTY_TEXTS:
+            assert found.text == EMPTY_TEXTS[response_format]
+        else:
+            assert found.json()["text"] == ""
     verbose = answers["verbose_json"].json()
-    assert verbose["text"] == ""
     assert not verbose.get("segments")
     assert not verbose.get("words")
     assert verbose["duration"] == pytest.approx(duration_s)
