@@ -77,7 +77,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     app.state.jobs = Jobs(settings, recognise_with(app.state.served, app.state.scheduler), f"Cepstra/{_version()}")
     app.state.draining = False
 
-    app.state.places = Places(settings.max_sockets)
+    app.state.places = Places(settings.max_sockets, settings.max_per_key)
     app.state.live_streams = LiveStreams(app.state.places, settings.resume_s)
     app.state.tracing = tracing = Tracing() if settings.traces else None
     app.state.telemetry = telemetry = watch(settings, app.state.served, app.state.scheduler, app.state.jobs, tracing)

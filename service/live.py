@@ -15,6 +15,7 @@ import logging
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -46,23 +47,41 @@ READMIT_S = 1.0  # between two looks at the key
 
 
 class Places:
-    """How many live streams there may be, those that wait for their client included. Belongs to the event loop."""
+    """How many live streams there may be, those that wait for their client included. Belongs to the event loop.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: of everybody.
+        most_of_key: of a key without a limit of its own; None for no limit.
+    """
+
+    def __init__(self, most: int, most_of_key: int | None = None) -> None:
         self._most = most
+        self._most_of_key = most_of_key
+        self._of_key: Counter[str] = Counter()
         self.taken = 0
 
-    def take(self) -> None:
-        """One more; raises SocketLimitError where there are as many as may be."""
+    def take(self, key: str | None = None, max_of_key: int | None = None) -> None:
+        """One more of `key`, which may have a limit of its own; raises SocketLimitError where there is no room."""
         if self.taken >= self._most:
             raise SocketLimitError(
                 f"{self.taken} live streams are open, as many as may be (CEPSTRA_MAX_SOCKETS). Try again later."
             )
+        limit = max_of_key or self._most_of_key
+        if key is not None and limit is not None and self._of_key[key] >= limit:
+            whose = "its own limit" if max_of_key else "CEPSTRA_MAX_PER_KEY"
+            raise SocketLimitError(
+                f"{limit} live streams of the key '{key}' are open already ({whose}).", code="concurrency_limit"
+            )
         self.taken += 1
+        if key is not None:
+            self._of_key[key] += 1
 
-    def give_back(self) -> None:
-        """One less."""
+    def give_back(self, key: str | None = None) -> None:
+        """One less of `key`."""
         self.taken -= 1
+        if key is not None:
+            self._of_key[key] -= 1
+            self._of_key += Counter()  # forgets those at zero
 
 
 class Channel:

@@ -221,5 +221,5 @@ class LiveStreams:
             self._remove(id_)
 
     def _remove(self, id_: str) -> None:
-        if self._streams.pop(id_, None):
-            self._places.give_back()
+        if stream := self._streams.pop(id_, None):
+            self._places.give_back(stream.owner)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from features.errors import CepstraError
+from service.access import holder_of
 from service.errors import (
     AuthenticationError,
     ForbiddenError,
@@ -38,7 +39,8 @@ async def realtime(websocket: WebSocket) -> None:
             )
         model = websocket.query_params.get("model") or "default"
         session = RealtimeSession(state.served, state.scheduler, model)
-        places.take()
+        key, max_of_key = holder_of(websocket)
+        places.take(key, max_of_key)
         try:
             await channel.send(session.created())
             while True:
@@ -49,7 +51,7 @@ async def realtime(websocket: WebSocket) -> None:
             await channel.send(session.failed(error))
             raise
         finally:
-            places.give_back()
+            places.give_back(key)
 
 
 async def _answer(session: RealtimeSession, received: str | bytes | None, channel: Channel) -> None:

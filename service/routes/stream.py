@@ -104,9 +104,9 @@ async def _new_stream(websocket: WebSocket) -> LiveStream:
     hot_words = _hot_words(websocket)
     # In a thread, because a hundred terms take a tenth of a second.
     session = await asyncio.to_thread(recogniser.stream, sample_rate_hz=rate_hz, hot_words=hot_words)
-    places.take()
+    owner, max_of_key = holder_of(websocket)
+    places.take(owner, max_of_key)
     about = {"model": recogniser.name, "rate": rate_hz, "encoding": encoding}
-    owner, _ = holder_of(websocket)
     stream = LiveStream(session, scheduler, rate_hz=rate_hz, encoding=encoding, owner=owner, about=about)
     streams.add(stream)
     return stream

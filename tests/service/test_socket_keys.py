@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from service.keys import KeyFile
 from service.state import replace_file
-from tests.service.conftest import Server
+from tests.service.conftest import Server, wait_until
 
 SOUND = b"\x00\x20" * 8_000  # half a second at 16 kHz
 PATHS = ("/v1/stream?rate=16000", "/v1/realtime?intent=transcription")
@@ -81,6 +81,30 @@ def test_with_the_first_key_nobody_stays_without_one(tmp_path: Path, start_serve
         assert client.models.list().data
         KeyFile(tmp_path).create("ada")
         assert rest(socket)[-1]["error"]["code"] == "invalid_api_key"
+
+
+def test_one_key_cannot_take_all_places(tmp_path: Path, start_server: Callable[..., Server]) -> None:
+    keys = KeyFile(tmp_path)
+    many, one = keys.create("many"), keys.create("one", concurrency=1)
+    server = start_server(state_dir=tmp_path, max_sockets=4, max_per_key=2, resume_s=0)
+
+    def refused(secret: str) -> bool:
+        """Whether one more is; it is closed in either case."""
+        with opened(server, PATHS[0], secret) as socket:
+            first = received(socket)
+            assert first["type"] == "ready" or not rest(socket)
+            assert first["type"] == "ready" or socket.close_code == 4429
+            return bool(first["type"] == "error" and first["error"]["code"] == "concurrency_limit")
+
+    with ExitStack() as stack:
+        for secret, path in ((many, PATHS[0]), (many, PATHS[1]), (one, PATHS[1])):
+            socket = stack.enter_context(opened(server, path, secret))
+            assert received(socket)["type"] in ("ready", "session.created")
+        assert refused(many)
+        assert refused(one)
+        assert not refused(keys.create("other"))
+    wait_until(lambda: not refused(one))
+    wait_until(lambda: not refused(many))
 
 
 @contextmanager
