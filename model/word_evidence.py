@@ -44,17 +44,13 @@ def weigh(readings: Sequence[Reading], word_log10probs: Sequence[float]) -> list
     best, highest = readings[0], max(reading.score for reading in readings)
     weights = [math.exp(SCORE_SCALE * (reading.score - highest)) for reading in readings]
     total = sum(weights)
-    shares_W: list[defaultdict[str, float]] = [defaultdict(float) for _ in best.words]
-    same = 0.0
+    others_W: list[defaultdict[str, float]] = [defaultdict(float) for _ in best.words]
     for reading, weight in zip(readings, weights, strict=True):
-        if reading.words == best.words:
-            same += weight / total
-        else:
-            for at, text in enumerate(_in_place(best, reading)):
-                shares_W[at][text] += weight / total
+        for at, text in _changes(best, reading):
+            others_W[at][text] += weight / total
     evidence = []
-    for at, (word, shares) in enumerate(zip(best.words, shares_W, strict=True)):
-        share = min(1.0, same + shares.pop(word, 0.0))
+    for at, shares in enumerate(others_W):
+        share = max(0.0, 1.0 - sum(shares.values()))
         others = sorted(shares.items(), key=lambda item: (-item[1], item[0]))[:MOST_ALTERNATIVES]
         alternatives = tuple(Alternative(text, part) for text, part in others)
         evidence.append(WordEvidence(word_log10probs[at], word_log10probs[at + 1], share, alternatives))
@@ -71,24 +67,27 @@ def attach(units: Iterable[DecodedUnit], boundary: int, evidence: Iterable[WordE
     return attached
 
 
-def _in_place(best: Reading, other: Reading) -> list[str]:
-    """What the other reading has in the place of each word of the best: a word, several, or nothing at all."""
-    places: list[list[str]] = [[] for _ in best.words]
+def _changes(best: Reading, other: Reading) -> list[tuple[int, str]]:
+    """The places of the best reading's words where the other has something else: a word, several, or nothing at all."""
     first = _common(best.words, other.words)
     last = _common(best.words[first:][::-1], other.words[first:][::-1])  # readings differ in a few words
     middle, other_middle = best.words[first : len(best.words) - last], other.words[first : len(other.words) - last]
+    if not middle:
+        return []
+    if len(middle) == 1 and middle[0] not in other_middle:  # most of them in a single one
+        return [(first, " ".join(other_middle))]
     matcher = SequenceMatcher(None, middle, other_middle, autojunk=False)
+    places: list[list[str]] = [[] for _ in middle]
     for kind, begin, end, other_begin, other_end in matcher.get_opcodes():
-        for at in range(first + other_begin, first + other_end):
+        for at in range(other_begin, other_end):
             if kind == "equal":
-                places[at - other_begin + begin].append(other.words[at])
+                places[at - other_begin + begin].append(other_middle[at])
             elif end > begin:  # what was put between two words stands in the place of none
-                frames = (other.ends[at - 1] if at else 0, other.ends[at])
-                overlaps = [_overlap(best, place, *frames) for place in range(first + begin, first + end)]
-                places[first + begin + overlaps.index(max(overlaps))].append(other.words[at])
-    for at in (*range(first), *range(len(best.words) - last, len(best.words))):
-        places[at].append(best.words[at])
-    return [" ".join(words) for words in places]
+                frames = (other.ends[first + at - 1] if first + at else 0, other.ends[first + at])
+                overlaps = [_overlap(best, first + place, *frames) for place in range(begin, end)]
+                places[begin + overlaps.index(max(overlaps))].append(other_middle[at])
+    texts = [" ".join(words) for words in places]
+    return [(first + at, text) for at, text in enumerate(texts) if text != middle[at]]
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
