@@ -93,7 +93,7 @@ def test_every_accepted_job_ends_once_whoever_is_killed(
         for kill in range(1, KILLS + 1):
             # On a busy machine both would otherwise be starting all the time, and no job be there to lose.
             wait_until(lambda: any(is_ready(process.url) for process in processes), 600)
-            time.sleep(random.uniform(0.2, 4.0 if SHIPPED else 2.0))
+            time.sleep(random.uniform(0.2, 4.0 if SHIPPED else 1.0))
             for process in random.sample(processes, random.choice((1, 1, 1, 2))):
                 process.kill()
                 process.start()
@@ -169,7 +169,7 @@ def left_behind(settings: dict[str, Any], job_ids: set[str]) -> None:
 
 @on_sqlite
 def test_sigterm_fails_readiness_first_and_hands_the_job_back(start: Start, settings: dict[str, Any]) -> None:
-    stopping = start(drain_s=5.0, shutdown_s=1)
+    stopping = start(drain_s=2.5, shutdown_s=1)
     wait_until(lambda: is_ready(stopping.url))
     with_file = {"files": {"file": ("a", noise(0, 2 * LONG_S))}, "data": {"model": "default"}}
     job_id = request("POST", f"{stopping.url}/v1/jobs", **with_file).json()["id"]
