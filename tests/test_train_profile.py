@@ -8,6 +8,7 @@ import typer
 import yaml
 
 import cli
+from training.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -40,3 +41,15 @@ def test_neither_may_do_more_than_it_needs() -> None:
         assert service["profiles"] == ["train"]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         assert service["mem_limit"]
+
+
+def test_the_proof_trains_a_recipe_on_what_it_mounts(tmp_path: Path) -> None:
+    """`make prove-train-container`, as far as it goes without Docker."""
+    script = (ROOT / "scripts" / "prove-train-container").read_text()
+    written = re.search(r"<<'Y'\n(.*?)\nY\n", script, flags=re.DOTALL)
+    assert written
+    (tmp_path / "recipe.yaml").write_text(written[1])
+    recipe = load_recipe(str(tmp_path / "recipe.yaml"))
+    mounted = TRAIN["volumes"][-1].split(":")[-2]
+    assert [str(Path(path).parent) for path in (*recipe.data.train, str(recipe.data.dev))] == [mounted] * 2
+    assert recipe.optimizer.epochs > 2  # it is killed after two passes
