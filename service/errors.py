@@ -263,6 +263,7 @@ TABLE: dict[type[CepstraError], Row] = {
     JobNotFinishedError: Row(409, INVALID_REQUEST, "job_not_finished"),
     IdempotencyKeyReusedError: Row(422, INVALID_REQUEST, "idempotency_key_reused"),
     JobsUnavailableError: Row(503, SERVER_ERROR, "jobs_unavailable"),
+    NewerDatabaseError: Row(503, SERVER_ERROR, "jobs_unavailable"),
 }
 
 LONGEST_TEXT = 2_000  # characters of a message

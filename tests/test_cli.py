@@ -174,7 +174,7 @@ def test_a_terminal_gets_a_bar(clip: Path, other: Path, bundle: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "cli", "transcribe", "--bundle", str(bundle), str(clip), str(other)]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     )
     os.close(theirs)
     shown = b""

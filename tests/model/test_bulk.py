@@ -46,7 +46,7 @@ def test_without_batches_it_is_the_same_to_the_last_digit(
 
 
 def test_hot_words_are_for_every_file(shipped_transcriber: Transcriber, synthetic_clips: list[SpokenClip]) -> None:
-    transcriber, hot_words = shipped_transcriber, HotWords(("rivver", "hevven"), 20.0)
+    transcriber, hot_words = shipped_transcriber, HotWords(("leter", "snoe"), 20.0)
     files = [clip.path for clip in synthetic_clips]
     expected = [transcriber.transcribe(file, hot_words=hot_words).text for file in files]
     found = list(transcribe_many(transcriber, files, threads=2, batched=False, hot_words=hot_words))
