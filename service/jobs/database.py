@@ -52,8 +52,7 @@ class Database:
     def __init__(self, folder: Path, url: str | None = None, password_file: Path | None = None) -> None:
         self._file = None if url else folder / FILE_NAME
         self._engine = _postgresql(url, password_file) if url else _sqlite(folder / FILE_NAME)
-        self._closings = 0
-        event.listen(self._engine, "checkout", self._note_checkout)
+        self._closed = False
         event.listen(self._engine, "checkin", self._close_if_late)
         self._lock = threading.Lock()
         self.refusal: NewerDatabaseError | None = None
@@ -116,16 +115,13 @@ class Database:
             logger.info("the jobs' log was not emptied: %s", error)
 
     def close(self) -> None:
-        """Close all connections, those in use as soon as they are not; the next transaction opens new ones."""
-        self._closings += 1
+        """Close all connections, those in use as soon as they are not; a later transaction keeps none open."""
+        self._closed = True
         self._engine.dispose()
 
-    def _note_checkout(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-        record.info["closings"] = self._closings
-
     def _close_if_late(self, connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-        if connection is not None and record.info.get("closings") != self._closings:
-            connection.close()  # its pool is gone: nobody else would
+        if connection is not None and self._closed:
+            record.invalidate()  # nobody will close it any more
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:

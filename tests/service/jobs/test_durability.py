@@ -16,6 +16,7 @@ from service.jobs.jobs import Jobs
 from service.jobs.store import NewJob
 from service.settings import Settings
 from tests.service.jobs.test_jobs import Ear, submit
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -69,6 +70,29 @@ def test_every_commit_of_sqlite_reaches_the_disk(tmp_path: Path) -> None:
             assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
     assert (tmp_path / "jobs.sqlite").stat().st_mode & 0o777 == 0o600
     database.close()
+
+
+def test_nothing_stays_connected_after_closing(tmp_path: Path, postgresql: str) -> None:
+    def pid(database: Database) -> int:
+        with database.read() as connection:
+            return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+    closed, other = Database(tmp_path, postgresql), Database(tmp_path, postgresql)
+    assert pid(closed) == pid(closed)  # kept open, until
+    before, during = pid(closed), pid(other)
+    with closed.read() as connection:
+        in_use = int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        closed.close()
+    late = pid(closed)
+    assert late != pid(closed)  # still usable, by a thread that had not ended
+
+    def connected() -> set[int]:
+        with other.read() as connection:
+            return set(connection.execute(text("SELECT pid FROM pg_stat_activity")).scalars())
+
+    assert during in connected()
+    wait_until(lambda: not {before, in_use, late} & connected())
+    other.close()
 
 
 @pytest.mark.parametrize(
