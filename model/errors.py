@@ -6,6 +6,7 @@ ModelError
 │   ├── BundleFormatError       written in another format version, or not a bundle
 │   └── BundleHashError         a file does not have the content its hash promises
 ├── UnknownCharacterError       text with a character that the tokenizer has no unit for
+├── PronunciationError          a pronouncing dictionary that cannot be read
 ├── OptionError                 an option outside its range
 │   └── HotWordError            hot words that are too many, too long, or cannot be spelled
 └── WorkCancelledError          the caller has cancelled the work
@@ -36,6 +37,10 @@ class BundleHashError(BundleError):
 
 class UnknownCharacterError(ModelError):
     """Text with a character that the tokenizer has no unit for."""
+
+
+class PronunciationError(ModelError):
+    """A pronouncing dictionary with a line that is none."""
 
 
 class OptionError(ModelError):
