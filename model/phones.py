@@ -11,9 +11,8 @@ from model.errors import PronunciationError
 from model.tokenizer import WORD_BOUNDARY
 
 # The phones of CMUdict (ARPAbet without stress).
-PHONES = tuple(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
-)
+_ARPABET = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
+PHONES = tuple(_ARPABET.split())
 # What the phone head writes: index 0 is CTC's blank, index i + 1 is PHONE_UNITS[i].
 PHONE_UNITS = (WORD_BOUNDARY, *PHONES)
 PHONE_BOUNDARY_ID = 1
