@@ -18,6 +18,7 @@ from service.state import STATE_DIR
 from training.commands import calibrate, evaluate, pack, train
 from training.corpus_commands import data_app
 from training.neural_commands import lm_app
+from training.pronunciation_commands import pronounce_app
 from training.rejection_commands import tune_rejection
 
 SEARCHING = ("serve", "work", "transcribe", "evaluate")  # commands whose time is mostly the model's
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 app.add_typer(lm_app, name="lm")
+app.add_typer(pronounce_app, name="pronounce")
 app.add_typer(keys_app, name="keys")
 app.add_typer(models_app, name="models")
 app.command()(train)
