@@ -47,7 +47,9 @@ def pronounce_words(words: Iterable[str], known: Dictionary, model: LetterToSoun
             guessed.append(word)
         except OptionError as error:
             left_out.append(str(error))
-    ways = {word: (way,) for word, way in zip(guessed, model.pronounce(guessed), strict=True)}
+    ways: dict[str, tuple[Pronunciation, ...]] = {
+        word: (way,) for word, way in zip(guessed, model.pronounce(guessed), strict=True)
+    }
     ways |= {word: known[word] for word in different if word in known}
     in_order = {word: ways[word] for word in different if word in ways}
     return PronouncedWords(in_order, len(in_order) - len(guessed), len(guessed), tuple(left_out))

@@ -25,59 +25,11 @@ from model.letter_to_sound import BLANK, LetterToSound, LetterToSoundConfig, cla
 from model.phones import PHONE_UNITS, Pronunciation
 from training.commit import git_commit
 from training.dictionary import Dictionary, replace_file
-from training.errors import CorpusError, DivergedError, RecipeError
+from training.errors import CorpusError, DivergedError
+from training.letter_to_sound_recipe import LetterToSoundRecipe, learning_rate
 from training.metrics import ErrorCounts, word_errors
 
 SAY_EVERY_S = 30.0
-
-
-@dataclass(frozen=True)
-class LetterToSoundRecipe:
-    """How the model is trained.
-
-    Attributes:
-        epochs: passes over the dictionary.
-        minutes: end after so many minutes of training, wherever the passes stand; None for no such end. The learning
-            rate falls to its end by whichever comes first, so that only runs without it can be repeated exactly.
-        held_out: share of the words that are not trained on, 0..1, both excluded; the error rates are theirs.
-        batch_words: words of a batch.
-        peak_lr, warmup_share, weight_decay, clip_norm: AdamW's; the rate rises, then falls, on straight lines.
-        precision: of the BiLSTM, `bf16` or `fp32`; the loss is always computed in fp32.
-        checkpoint_minutes: between the looks at the held-out words, at each of which the model is written.
-        seed: of the choice of held-out words, of weights, order and dropout.
-    """
-
-    epochs: int = 12
-    minutes: float | None = None
-    held_out: float = 0.02
-    batch_words: int = 128
-    peak_lr: float = 3e-3
-    warmup_share: float = 0.05
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    precision: str = "bf16"
-    checkpoint_minutes: float = 3.0
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_words) < 1:
-            raise RecipeError(f"epochs is {self.epochs} and batch_words {self.batch_words}; 1 is the least of each")
-        if not 0 < self.held_out < 1:
-            raise RecipeError(f"held_out is {self.held_out}; it must lie in 0..1, both excluded")
-        if (self.minutes is not None and not self.minutes > 0) or not self.checkpoint_minutes >= 0:
-            raise RecipeError(
-                f"minutes is {self.minutes} and checkpoint_minutes {self.checkpoint_minutes}; above 0, and at least 0, "
-                "are needed"
-            )
-        if not self.peak_lr > 0 or not self.clip_norm > 0 or not self.weight_decay >= 0:
-            raise RecipeError(
-                f"peak_lr is {self.peak_lr}, clip_norm {self.clip_norm}, weight_decay {self.weight_decay}; "
-                "above 0, above 0, and at least 0 are needed"
-            )
-        if not 0 < self.warmup_share < 1:
-            raise RecipeError(f"warmup_share is {self.warmup_share}; it must lie in 0..1, both excluded")
-        if self.precision not in ("bf16", "fp32"):
-            raise RecipeError(f"precision is {self.precision!r}; bf16 and fp32 are known")
 
 
 def train_letter_to_sound(
@@ -122,7 +74,7 @@ def train_letter_to_sound(
     run = _Run(model, examples, recipe)
     looked = said = time.monotonic()
 
-    def look() -> LetterToSound:
+    def look() -> None:
         model.record = {
             **(record or {}),
             "recipe": asdict(recipe),
@@ -133,13 +85,12 @@ def train_letter_to_sound(
             "commit": git_commit(),
             "torch": torch.__version__,
         }
-        written = parse(dump(model))
-        errors = measure(written, held_out)
+        with torch.random.fork_rng(devices=[]):  # a network that is made draws weights, and dropout is not to notice
+            errors = measure(parse(dump(model)), held_out)
         model.record |= {"phone_error_rate": errors.phones.rate, "word_error_rate": errors.word_error_rate}
         content = dump(model)
         replace_file(Path(out), content)
         say(f"held-out phone error rate {errors.phones.rate:.2%}, word error rate {errors.word_error_rate:.2%}")
-        return parse(content)
 
     while run.share() < 1:
         run.step()
@@ -150,7 +101,8 @@ def train_letter_to_sound(
         if now - looked >= 60 * recipe.checkpoint_minutes and run.share() < 1:
             look()
             looked = time.monotonic()
-    return look()
+    look()
+    return parse(dump(model))
 
 
 @dataclass(frozen=True)
@@ -231,15 +183,14 @@ class _Run:
         which, passes = next(self._batches)
         recipe, done = self.recipe, self.share()
         for group in self.optimizer.param_groups:
-            rising, falling = (done + 1e-3) / (recipe.warmup_share + 1e-3), (1 - done) / (1 - recipe.warmup_share)
-            group["lr"] = recipe.peak_lr * min(1.0, rising, falling)
+            group["lr"] = learning_rate(done, recipe)
         self.model.train()
         loss = self._loss(which)
         nats = float(loss.detach())
         if not math.isfinite(nats):
             raise DivergedError(f"the loss is {nats} in pass {passes:.2f}: lower peak_lr, which is {recipe.peak_lr:g}")
         self.optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
         self.optimizer.step()
         self.model.eval()

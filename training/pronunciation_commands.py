@@ -28,7 +28,8 @@ def train(
 
         keep_freed_memory()  # before torch is there
         from training.dictionary import read_dictionary
-        from training.letter_to_sound import LetterToSoundRecipe, train_letter_to_sound
+        from training.letter_to_sound import train_letter_to_sound
+        from training.letter_to_sound_recipe import LetterToSoundRecipe
 
         recipe = LetterToSoundRecipe(epochs=epochs, minutes=minutes, held_out=held_out, precision=precision, seed=seed)
         model = train_letter_to_sound(
