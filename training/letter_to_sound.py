@@ -25,7 +25,7 @@ from model.letter_to_sound import BLANK, LetterToSound, LetterToSoundConfig, cla
 from model.phones import PHONE_UNITS, Pronunciation
 from training.commit import git_commit
 from training.dictionary import Dictionary, replace_file
-from training.errors import CorpusError, DivergedError
+from training.errors import CorpusError, DivergedError, RecipeError
 from training.letter_to_sound_recipe import LetterToSoundRecipe, learning_rate
 from training.metrics import ErrorCounts, word_errors
 
@@ -38,6 +38,7 @@ def train_letter_to_sound(
     recipe: LetterToSoundRecipe,
     config: LetterToSoundConfig | None = None,
     *,
+    warm_start: LetterToSound | None = None,
     record: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> LetterToSound:
@@ -48,6 +49,7 @@ def train_letter_to_sound(
         out: the model's file, written at each look at the held-out words.
         recipe: what to do.
         config: sizes of the network.
+        warm_start: a model whose weights, and sizes, this one begins with; it has held out the same words.
         record: what the model's record says besides, of where the dictionary comes from.
         say: is given lines of progress.
 
@@ -56,11 +58,12 @@ def train_letter_to_sound(
 
     Raises:
         CorpusError: the dictionary has too few words that the model can learn.
+        RecipeError: `warm_start` was trained with another choice of held-out words.
         DivergedError: the loss is not a number.
         StorageError: the model could not be written; the one before is kept.
     """
     torch.manual_seed(recipe.seed)
-    model = LetterToSound(config or LetterToSoundConfig())
+    model = LetterToSound(warm_start.config if warm_start else config or LetterToSoundConfig())
     spelled = {word: ways for word, ways in dictionary.items() if _can_read(model, word)}
     learned, held_out = split(spelled, recipe.held_out, seed=recipe.seed)
     examples = [example for word, ways in learned.items() if (example := _example(model, word, ways[0])) is not None]
@@ -71,12 +74,16 @@ def train_letter_to_sound(
         f"are not spelled with {model.config.characters} alone, and {len(learned) - len(examples)} with more phones "
         f"than frames; {sum(weights.numel() for weights in model.parameters())} weights"
     )
+    if warm_start is not None:
+        _check_same_choice(warm_start, recipe, len(examples), len(held_out))
+        model.load_state_dict(warm_start.state_dict())
     run = _Run(model, examples, recipe)
     looked = said = time.monotonic()
 
     def look() -> None:
         model.record = {
             **(record or {}),
+            **({"before": warm_start.record} if warm_start else {}),
             "recipe": asdict(recipe),
             "words": len(examples),
             "held_out_words": len(held_out),
@@ -223,6 +230,16 @@ class _Run:
             starts = list(range(0, len(order_N), self.recipe.batch_words))
             for done, start in enumerate(chance.permutation(starts).tolist(), 1):
                 yield order_N[start : start + self.recipe.batch_words].tolist(), epoch + done / len(starts)
+
+
+def _check_same_choice(before: LetterToSound, recipe: LetterToSoundRecipe, n_learned: int, n_held_out: int) -> None:
+    chosen = before.record.get("recipe", {})
+    was = (chosen.get("held_out"), chosen.get("seed"), before.record.get("words"), before.record.get("held_out_words"))
+    if was != (now := (recipe.held_out, recipe.seed, n_learned, n_held_out)):
+        raise RecipeError(
+            f"the model to begin with may have learned words that are held out now: its share, seed, words learned and "
+            f"held out are {was}, here they are {now}; give it the same dictionary, share and seed"
+        )
 
 
 def _can_read(model: LetterToSound, word: str) -> bool:

@@ -20,6 +20,10 @@ def train(
         float | None, typer.Option(help="End after so many minutes of training, whatever the passes.")
     ] = None,
     precision: Annotated[str, typer.Option(help="Of the BiLSTM: bf16 or fp32.")] = "bf16",
+    peak_lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-3,
+    warm_start: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A model to begin with, of the same dictionary, share and seed.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of held-out words, weights, order and dropout.")] = 1,
 ) -> None:
     """Train the letter-to-sound model on a pronouncing dictionary, and say how often it is wrong on other words."""
@@ -27,15 +31,19 @@ def train(
         from training.memory import keep_freed_memory
 
         keep_freed_memory()  # before torch is there
+        from model.letter_to_sound import load_letter_to_sound
         from training.dictionary import read_dictionary
         from training.letter_to_sound import train_letter_to_sound
         from training.letter_to_sound_recipe import LetterToSoundRecipe
 
-        recipe = LetterToSoundRecipe(epochs=epochs, minutes=minutes, held_out=held_out, precision=precision, seed=seed)
+        recipe = LetterToSoundRecipe(
+            epochs=epochs, minutes=minutes, held_out=held_out, precision=precision, peak_lr=peak_lr, seed=seed
+        )
         model = train_letter_to_sound(
             read_dictionary(dictionary),
             out,
             recipe,
+            warm_start=load_letter_to_sound(warm_start) if warm_start is not None else None,
             record={"dictionary": dictionary.name},
             say=lambda line: typer.echo(line, err=True),
         )

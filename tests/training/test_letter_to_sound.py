@@ -65,6 +65,24 @@ def test_a_run_can_be_repeated(dictionary: dict[str, tuple[Pronunciation, ...]],
     assert not torch.equal(other["output.weight"], once["output.weight"])
 
 
+def test_a_run_can_begin_with_a_model_that_has_held_out_the_same_words(
+    dictionary: dict[str, tuple[Pronunciation, ...]], tmp_path: Path
+) -> None:
+    out = tmp_path / "model.safetensors"
+    first = train_letter_to_sound(dictionary, out, SHORT, CONFIG)
+    still = replace(SHORT, epochs=1, peak_lr=1e-9)
+    second = train_letter_to_sound(dictionary, out, still, warm_start=first)
+    assert second.config == CONFIG
+    assert second.record["before"] == first.record
+    for key, weights in first.state_dict().items():
+        torch.testing.assert_close(second.state_dict()[key], weights, rtol=1e-3, atol=1e-6)
+    for other, words in [(replace(still, seed=2), dictionary), (replace(still, held_out=0.2), dictionary)]:
+        with pytest.raises(RecipeError, match="may have learned words that are held out now"):
+            train_letter_to_sound(words, out, other, warm_start=first)
+    with pytest.raises(RecipeError, match="give it the same dictionary"):
+        train_letter_to_sound(dictionary | {"tst": (pronounced("t"),)}, out, still, warm_start=first)
+
+
 def test_a_run_ends_by_the_clock(dictionary: dict[str, tuple[Pronunciation, ...]], tmp_path: Path) -> None:
     recipe = replace(SHORT, epochs=10_000, minutes=0.002)
     model = train_letter_to_sound(dictionary, tmp_path / "model.safetensors", recipe, CONFIG)
