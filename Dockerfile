@@ -17,7 +17,7 @@ COPY constraints.txt pyproject.toml ./
 COPY scripts scripts
 # Empty rooms stand in for ours, so that a change of our code does not install torch again.
 RUN mkdir features model training service \
- && touch cli.py README.md LICENSE \
+ && touch cli.py README.md LICENSE NOTICE \
  && PIP_FIND_LINKS="$WHEELS $PIP_FIND_LINKS" scripts/setup $EXTRAS \
  && scripts/slim .venv
 COPY . /checkout

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from features.audio import decode_audio
-from model.beam_search import BeamSearch
 from model.checkpoint import load_bundle
 from model.language_model import BeamSearchConfig
+from model.searches import make_search
 from model.shipped import SHIPPED_BUNDLE
 from model.transcriber import Transcriber
 from training.corpora import normalize_transcript, read_corpus
@@ -46,7 +46,8 @@ def main() -> None:
     audio_s = sum(waveform.duration_s for waveform in waveforms)
     print(f"{len(utterances)} utterances, {audio_s:.0f} s of audio, torch {torch.__version__}, {bundle.name}")
     shipped = bundle.language_model.search
-    search = BeamSearch(bundle.tokenizer, bundle.language_model)
+    search = make_search(bundle)
+    assert search is not None
     settings: dict[str, list[BeamSearchConfig]] = {
         "beam size": [replace(shipped, beam_size=size) for size in BEAM_SIZES],
         "units a frame": [replace(shipped, beam_units=units) for units in UNITS],

@@ -21,6 +21,7 @@ from torch import Tensor
 from features.audio import decode_audio
 from model.beam_search import BeamSearch
 from model.hot_words import LARGEST_BOOST, MOST_TERMS, HotWords
+from model.searches import make_search
 from model.shipped import SHIPPED_BUNDLE
 from model.tokenizer import Tokenizer
 from model.transcriber import Transcriber
@@ -41,7 +42,8 @@ def main() -> None:
     bundle = transcriber.bundle
     if bundle.language_model is None:
         parser.error(f"{bundle.name} has no language model")
-    search = BeamSearch(bundle.tokenizer, bundle.language_model)
+    search = make_search(bundle)
+    assert search is not None
     common = {word.lower() for word in bundle.language_model.words[: len(bundle.language_model.words) // 2]}
 
     with open(arguments.data / "manifest.tsv", encoding="utf-8", newline="") as file:

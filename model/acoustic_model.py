@@ -1,9 +1,11 @@
-"""The acoustic model: features → log-probabilities of characters and blank, frame by frame.
+"""The acoustic model: features → log-probabilities of characters and blank, frame by frame; of phones too, if wanted.
 
-Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, V vocabulary.
+Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, V vocabulary,
+P phones, O = V + P outputs.
 
     features → − utterance mean → convolutions of stride 2 → linear
-             → N × [x + dropout(BiLSTM(norm(x)))] → norm → linear → log-softmax
+             → N × [x + dropout(BiLSTM(norm(x)))] ┬→ norm → linear → log-softmax     characters
+                                                  └→ norm → linear → log-softmax     phones
 
 Trained with CTC: Graves, Fernández, Gomez and Schmidhuber, "Connectionist temporal classification", ICML 2006.
 """
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from model.cancellation import CancelToken, check
 from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
+from model.phones import N_PHONES
 
 SUBSAMPLING = 4  # feature frames per output frame unless the config says otherwise
 BIN_SUBSAMPLING = 4  # feature bins per bin that the convolutions give
@@ -39,6 +42,7 @@ class AcousticModelConfig:
             long-term spectrum of the voice) out of the features.
         subsampling: feature frames per output frame: 2, 4 or 8.
         layer_norm: normalise what every LSTM layer, and the head, takes.
+        n_phones: units of the phone head and its blank, P (`model.phones`); 0 for none.
     """
 
     n_features: int = 80
@@ -50,6 +54,7 @@ class AcousticModelConfig:
     utterance_mean: bool = True
     subsampling: int = SUBSAMPLING
     layer_norm: bool = True
+    n_phones: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n_features", "channels", "hidden_size", "n_layers"):
@@ -57,10 +62,17 @@ class AcousticModelConfig:
                 raise OptionError(f"acoustic model {name} is {getattr(self, name)}; it must be at least 1")
         if self.vocabulary_size < 2:
             raise OptionError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 2, blank and one unit")
+        if self.n_phones not in (0, N_PHONES):
+            raise OptionError(f"n_phones is {self.n_phones}; it must be {N_PHONES}, or 0 for no phone head")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout is {self.dropout}; it must lie in 0..1, 1 excluded")
         if self.subsampling not in STRIDES:
             raise OptionError(f"subsampling is {self.subsampling}; it must be one of {', '.join(map(str, STRIDES))}")
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of the log-probs, O: the characters' first, then the phones', each with a blank of its own."""
+        return self.vocabulary_size + self.n_phones
 
 
 def subsampled_length(n_frames: int, subsampling: int = SUBSAMPLING) -> int:
@@ -79,14 +91,17 @@ class AcousticModel(nn.Module):
         self.layers = nn.ModuleList(ResidualBiLSTM(config) for _ in range(config.n_layers))
         self.norm = _norm(config)
         self.head = nn.Linear(width, config.vocabulary_size)
+        if config.n_phones:
+            self.phone_norm = _norm(config)
+            self.phone_head = nn.Linear(width, config.n_phones)
 
     def forward(
         self,
         features_BTF: Float[Tensor, "B T F"],
         lengths_B: Int[Tensor, " B"],
         cancelled: CancelToken | None = None,
-    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
-        """Log-probabilities of every unit in every output frame.
+    ) -> tuple[Float[Tensor, "B S O"], Int[Tensor, " B"]]:
+        """Log-probabilities of every character, and of every phone where there is a head for them.
 
         Args:
             features_BTF: normalised features; what stands beyond each length is ignored.
@@ -94,15 +109,15 @@ class AcousticModel(nn.Module):
             cancelled: asked between layers.
 
         Returns:
-            log_probs_BSV: natural logarithms, float32; a row's values do not depend on the rows beside it. Beyond its
-                length they are arbitrary.
+            log_probs_BSO: natural logarithms, float32; a row's values do not depend on the rows beside it. Beyond its
+                length they are arbitrary. Characters and phones are each a distribution of their own.
             lengths_B: valid output frames, `subsampled_length` of the frames.
 
         Raises:
             WorkCancelledError: `cancelled` was cancelled.
         """
         outputs, lengths_B = self.encode(features_BTF, lengths_B, cancelled)
-        return self.classify(outputs[-1]), lengths_B
+        return self.judge(outputs[-1]), lengths_B
 
     def encode(
         self,
@@ -128,6 +143,16 @@ class AcousticModel(nn.Module):
         """Log-probabilities of every unit from a layer's output; natural logarithms, float32."""
         logits_BSV: Tensor = self.head(self.norm(x_BSD))
         return logits_BSV.float().log_softmax(-1)
+
+    def classify_phones(self, x_BSD: Float[Tensor, "B S D"]) -> Float[Tensor, "B S P"]:
+        """The same of every phone, from the last layer's output; for a model with a phone head."""
+        logits_BSP: Tensor = self.phone_head(self.phone_norm(x_BSD))
+        return logits_BSP.float().log_softmax(-1)
+
+    def judge(self, x_BSD: Float[Tensor, "B S D"]) -> Float[Tensor, "B S O"]:
+        """All that the heads say of the last layer's output, side by side."""
+        letters_BSV = self.classify(x_BSD)
+        return torch.cat([letters_BSV, self.classify_phones(x_BSD)], -1) if self.config.n_phones else letters_BSV
 
 
 class Subsampling(nn.Module):

@@ -38,7 +38,7 @@ class SegmentConfig:
 
 def build_segments(
     units: Sequence[DecodedUnit],
-    log_probs_SV: Float[Tensor, "S V"],
+    log_probs_SO: Float[Tensor, "S O"],
     tokenizer: Tokenizer,
     *,
     frame_s: float,
@@ -53,13 +53,13 @@ def build_segments(
 
     Args:
         units: what the decoder found, in order of time.
-        log_probs_SV: natural-log posteriors that it was found in.
+        log_probs_SO: natural-log posteriors that it was found in, the characters' first.
         tokenizer: gives the units' text.
         frame_s: seconds from one output frame to the next.
         duration_s: length of the audio; no time is later.
         config: where segments end.
         rejection: how `no_speech_prob` comes about; no segment is dropped here.
-        first_frame: number of the first frame of `log_probs_SV`; the units' frames count from the same beginning.
+        first_frame: number of the first frame of `log_probs_SO`; the units' frames count from the same beginning.
         confidence: how a word's confidence comes about.
         alternatives: how many of what else a search would have written are given with each word, at most.
     """
@@ -76,7 +76,7 @@ def build_segments(
     return tuple(
         build_segment(
             group,
-            log_probs_SV,
+            log_probs_SO,
             tokenizer,
             id=index,
             frame_s=frame_s,
@@ -92,7 +92,7 @@ def build_segments(
 
 def build_segment(
     group: Sequence[SpelledWord],
-    log_probs_SV: Float[Tensor, "S V"],
+    log_probs_SO: Float[Tensor, "S O"],
     tokenizer: Tokenizer,
     *,
     id: int,
@@ -119,8 +119,9 @@ def build_segment(
         for unit in (*boundary, *word.units):
             tokens.append(Token(tokenizer.decode([unit.id]), unit.id, time_s(unit.first_frame), unit.logprob))
     rejection = rejection or RejectionConfig()
+    letters_SV = log_probs_SO[:, : tokenizer.vocabulary_size]
     begin, end = group[0].first_frame - first_frame, group[-1].end_frame - first_frame
-    first, last = surroundings(len(log_probs_SV), begin, end, round(rejection.evidence_s / frame_s))
+    first, last = surroundings(len(log_probs_SO), begin, end, round(rejection.evidence_s / frame_s))
     return Segment(
         id=id,
         start_s=words[0].start_s,
@@ -129,5 +130,5 @@ def build_segment(
         words=tuple(words),
         tokens=tuple(tokens),
         avg_logprob=sum(token.logprob for token in tokens) / len(tokens),
-        no_speech_prob=no_speech_probability(log_probs_SV[first:last], frame_s, rejection),
+        no_speech_prob=no_speech_probability(letters_SV[first:last], frame_s, rejection),
     )

@@ -12,6 +12,7 @@ speech recognition with recurrent neural networks", ICML 2014; the search itself
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,12 +44,15 @@ from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
 from model.turns import Gate
 from model.unlocked_search import SearchSteps, searches_unlocked
 from model.word_evidence import MOST_READINGS, Reading, attach, weigh
+from model.word_units import Letters, WordUnits
 
 UNKNOWN_WORD = "<unk>"
 IMPOSSIBLE = -1e4  # a log-probability that no beam survives
 # Searched at once, half a second of audio: 2 ms with the shipped widths. Between pieces more urgent searches have their
 # turn, and the work can be cancelled.
 PIECE_FRAMES = 12
+MOST_ALIKE = 6  # words with the same units that flashlight's trie can tell; the commonest are kept
+MOST_WAYS = 6  # to write a term of several words
 TERM_STEP = 0.5  # to which what a term of several words adds is rounded: every value is a unit that is searched with
 
 
@@ -60,13 +64,14 @@ class BeamSearch:
     others. What a thread finds does not depend on the others.
 
     Args:
-        tokenizer: what the columns of the log-probs mean.
-        language_model: what leads the search. Words that the tokenizer cannot spell are left out.
+        tokenizer: what the characters' columns of the log-probs mean.
+        language_model: what leads the search. Words that cannot be written in the units are left out.
         at_once: searches at the same time; None for one for each processor that this process may use.
+        units: what is searched through; None for the tokenizer's.
 
     Attributes:
         config: the weights and widths that it searches with.
-        boundary: the unit between words.
+        boundary: the tokenizer's unit between words.
 
     Raises:
         OptionError: no word can be spelled, the tokenizer has no word boundary, KenLM cannot read the model, or
@@ -76,40 +81,55 @@ class BeamSearch:
     config: BeamSearchConfig
     boundary: int
 
-    def __init__(self, tokenizer: Tokenizer, language_model: LanguageModel, *, at_once: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        language_model: LanguageModel,
+        *,
+        at_once: int | None = None,
+        units: WordUnits | None = None,
+    ) -> None:
         if at_once is not None and at_once < 1:
             raise OptionError(f"{at_once} searches at once were asked for; 1 is the least")
         if WORD_BOUNDARY not in tokenizer.characters:
             raise OptionError(f"the tokenizer has no word boundary among {tokenizer.characters!r}")
-        spellable = [word for word in language_model.words if set(word.lower()) <= set(tokenizer.characters)]
-        if not spellable:
+        self._units = units = units or Letters(tokenizer)
+        writable = [word for word in language_model.words if units.ways(word.lower())]
+        if not writable:
             raise OptionError(f"none of the lexicon's {len(language_model.words)} words can be spelled")
         dictionary = Dictionary()
-        self._unknown = len(spellable)
+        self._unknown = len(writable)
         # Behind the lexicon, names that the language model does not know: one for each term that is no word of it.
         unknown = [f"<hot {number}>" for number in range(MOST_TERMS)]
-        for index, word in enumerate((*spellable, UNKNOWN_WORD, *unknown)):
+        for index, word in enumerate((*writable, UNKNOWN_WORD, *unknown)):
             dictionary.add_entry(word, index)
-        self._lexicon = [word.lower() for word in spellable]
-        self._labels = {word.lower(): index for index, word in reversed([*enumerate(spellable)])}
+        self._lexicon = [word.lower() for word in writable]
+        self._labels = {word.lower(): index for index, word in reversed([*enumerate(writable)])}
         try:
             self._lm = KenLM(str(language_model.path), dictionary)
         except RuntimeError as error:
             raise OptionError(f"{language_model.path} is no language model that KenLM reads: {error}") from error
         self._tokenizer = tokenizer
-        self.boundary = boundary = tokenizer.encode(WORD_BOUNDARY)[0]
-        self._boundary_V = torch.full((tokenizer.vocabulary_size,), IMPOSSIBLE)
-        self._boundary_V[boundary] = 0.0
-        self._trie = Trie(tokenizer.vocabulary_size, boundary)
-        start = self._lm.start(False)
-        for index, word in enumerate(spellable):
-            _, score = self._lm.score(start, index)
-            self._trie.insert([*tokenizer.encode(word.lower()), boundary], index, score)
-        self._trie.smear(SmearingMode.MAX)
+        self.boundary = tokenizer.encode(WORD_BOUNDARY)[0]
+        self._boundary_U = torch.full((units.n_units,), IMPOSSIBLE)
+        self._boundary_U[units.boundary] = 0.0
+        self._trie = self._grow_trie()
         self._hot = _Hot()
         self._cancelled: CancelToken | None = None
         self._gate = Gate((at_once or processors()) if searches_unlocked() else 1)
         self._use(language_model.search)
+
+    def _grow_trie(self) -> Trie:
+        trie, start = Trie(self._units.n_units, self._units.boundary), self._lm.start(False)
+        alike: Counter[tuple[int, ...]] = Counter()  # words that are written the same
+        for index, word in enumerate(self._lexicon):
+            _, score = self._lm.score(start, index)
+            for way in self._units.ways(word):
+                alike[(*way,)] += 1
+                if alike[(*way,)] <= MOST_ALIKE:
+                    trie.insert([*way, self._units.boundary], index, score)
+        trie.smear(SmearingMode.MAX)
+        return trie
 
     def with_config(self, config: BeamSearchConfig) -> "BeamSearch":
         """The same search with other weights and widths; shares the lexicon and the model, so it costs nothing."""
@@ -138,15 +158,13 @@ class BeamSearch:
         return other
 
     def _plan(self, hot_words: HotWords) -> "_Hot":
-        weight, n_units = self.config.lm_weight, len(self._boundary_V)
+        weight, n_units = self.config.lm_weight, self._units.n_units
         nowhere = self._lm.start(True)
         unknown = self._lm.score(nowhere, self._unknown)[1]
         ends: dict[float, int] = {}
-        entries: dict[tuple[str, ...], HotEntry] = {}
+        entries: list[HotEntry] = []
         terms: dict[int, _Term] = {}
-        for words in (spell(term, self._tokenizer) for term in hot_words.terms):
-            if words in entries:
-                continue
+        for words in dict.fromkeys(spell(term, self._tokenizer) for term in hot_words.terms):
             added = boost = hot_words.boost * len(words)
             label = self._labels.get(words[0], -1) if len(words) == 1 else -1
             if label < 0:
@@ -160,17 +178,28 @@ class BeamSearch:
                 added += extra
             end_unit = ends.setdefault(added, n_units + len(ends))
             ahead = self._lm.score(self._lm.start(False), label)[1] + (added / weight if weight > 0 else 0.0)
-            spelled = self._tokenizer.encode(WORD_BOUNDARY.join(words))
-            entries[words] = HotEntry(spelled, end_unit, label, ahead)
-        trie = hot_trie(self._trie, [*entries.values()], n_units + len(ends), self.boundary)
+            entries += [HotEntry(way, end_unit, label, ahead) for way in self._term_ways(words)]
+        trie = hot_trie(self._trie, entries, n_units + len(ends), self._units.boundary)
         return _Hot(trie, tuple(ends), terms, hot_words.boost)
+
+    def _term_ways(self, words: tuple[str, ...]) -> list[list[int]]:
+        """Every way to write the words of a term, boundaries between them."""
+        boundary = self._units.boundary
+        ways: list[list[int]] = [[]]
+        for word in words:
+            ways = [[*way, boundary, *more] for way in ways for more in self._ways_of(word)][:MOST_WAYS]
+        return [way[1:] for way in ways]
+
+    def _ways_of(self, word: str) -> Sequence[Sequence[int]]:
+        """Every way to write a hot word, one at least."""
+        return self._units.ways(word)
 
     def _use(self, config: BeamSearchConfig) -> None:
         self.config = config
         self._options = LexiconDecoderOptions(
             beam_size=config.beam_size,
             # A boost may bring the ends of hot words to the front of any frame; they push out no other unit.
-            beam_size_token=min(config.beam_units, len(self._boundary_V)) + len(self._hot.added),
+            beam_size_token=min(config.beam_units, self._units.n_units) + len(self._hot.added),
             beam_threshold=config.beam_threshold,
             lm_weight=config.lm_weight,
             word_score=config.word_bonus,
@@ -251,38 +280,45 @@ class BeamSearch:
     def _texts(self, word_id: int) -> tuple[str, ...]:
         return self._hot.terms[word_id].words if word_id in self._hot.terms else (self._lexicon[word_id],)
 
-    def _results(self, log_probs_SV: Tensor) -> Sequence[Any]:
+    def _results(self, log_probs_SO: Tensor) -> Sequence[Any]:
         """What the beam ends with as flashlight has it, the best first."""
         # A word of the search ends with a boundary, also the last one, after which speech has none: a frame is added
         # in which it costs nothing.
-        with_end_SV = torch.cat([log_probs_SV, self._boundary_V.unsqueeze(0)]).float()
-        with_end_SV[:-1, BLANK_ID] -= self.config.blank_penalty
-        ends_SX = with_end_SV[:, self.boundary, None] + torch.tensor(self._hot.added)
-        with_end_SV = torch.cat([with_end_SV, ends_SX], 1).contiguous()
+        with_end_SU = torch.cat([self._units.columns(log_probs_SO), self._boundary_U.unsqueeze(0)]).float()
+        with_end_SU[:-1, BLANK_ID] -= self.config.blank_penalty
+        ends_SX = with_end_SU[:, self._units.boundary, None] + torch.tensor(self._hot.added)
+        with_end_SU = torch.cat([with_end_SU, ends_SX], 1).contiguous()
         # One for every search: it holds the beam.
         decoder = LexiconDecoder(
-            self._options, self._hot.trie or self._trie, self._lm, self.boundary, BLANK_ID, self._unknown, [], False
+            self._options,
+            self._hot.trie or self._trie,
+            self._lm,
+            self._units.boundary,
+            BLANK_ID,
+            self._unknown,
+            [],
+            False,
         )
         steps = SearchSteps(decoder)
         with self._gate.entered(self._cancelled) as give_way:
             steps.begin()
-            for piece_SV in torch.split(with_end_SV, PIECE_FRAMES):
+            for piece_SU in torch.split(with_end_SU, PIECE_FRAMES):
                 give_way()
-                steps.step(piece_SV.data_ptr(), len(piece_SV), with_end_SV.shape[1])
+                steps.step(piece_SU.data_ptr(), len(piece_SU), with_end_SU.shape[1])
             steps.end()
             results: Sequence[Any] = decoder.get_all_final_hypothesis()
             steps.forget()
         return results
 
     def _path(self, tokens: list[int], words: list[int]) -> tuple[list[int], list[int], float]:
-        n_units = len(self._boundary_V)
+        n_units, boundary = self._units.n_units, self._units.boundary
         hot = [word for token, word in zip(tokens, words, strict=True) if token >= n_units]
         boost = sum(self._hot.terms[word].boost if word in self._hot.terms else self._hot.boost for word in hot)
         path: list[int]
         # without the sentence's begin and end
-        *path, last = [self.boundary if token >= n_units else token for token in tokens[1:-1]]
-        if last != self.boundary:  # no beginning in the beam could be ended: its last word is none
-            whole = max((at for at, unit in enumerate(path) if unit == self.boundary), default=0)
+        *path, last = [boundary if token >= n_units else token for token in tokens[1:-1]]
+        if last != boundary:  # no beginning in the beam could be ended: its last word is none
+            whole = max((at for at, unit in enumerate(path) if unit == boundary), default=0)
             path[whole:] = [BLANK_ID] * (len(path) - whole)
         return path, [word for word in words if word >= 0], boost
 

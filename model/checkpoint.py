@@ -4,6 +4,8 @@
     model.safetensors       the acoustic model's weights (in half precision, or 8 bits) and the CMVN statistics
     lm.klm                  optional: an n-gram language model that KenLM reads
     lexicon.txt             with it: the words that may be recognised, one a line, spelled as in the language model
+    pronunciations.txt      optional, beside lm.klm: how those words are spoken, for a model with a phone head
+    letter_to_sound.safetensors   with it: what pronounces words that are not among them
     neural_lm.safetensors   optional, beside lm.klm: an LSTM language model that rescores what is found
 
 Never pickle: loading a bundle runs no code of its maker. It is written under a temporary name and renamed, so that a
@@ -31,18 +33,25 @@ from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.confidence import ConfidenceConfig
 from model.errors import BundleError, BundleFormatError, BundleHashError, BundleNotFoundError, OptionError
 from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
+from model.letter_to_sound import LetterToSound
+from model.letter_to_sound import dump as dump_letter_to_sound
+from model.letter_to_sound import parse as parse_letter_to_sound
 from model.neural_language_model import NeuralLanguageModel, dump, parse
+from model.phones import format_pronunciations, parse_pronunciations
 from model.rejection import RejectionConfig
 from model.stored_weights import WeightFormat, pack_weights, unpack_weights
 from model.tokenizer import Tokenizer, parse_tokenizer
 
 FORMAT_VERSION = 1
 PACKED_FORMAT_VERSION = 2  # the same with weights in 8 bits, which earlier readers would not understand
+SPOKEN_FORMAT_VERSION = 3  # with a phone head, weights in either form
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 LANGUAGE_MODEL_FILE = "lm.klm"
 LEXICON_FILE = "lexicon.txt"
 NEURAL_LM_FILE = "neural_lm.safetensors"
+PRONUNCIATIONS_FILE = "pronunciations.txt"
+LETTER_TO_SOUND_FILE = "letter_to_sound.safetensors"
 
 # What building the parts from another maker's files can raise: options that are missing, unknown, of the wrong type or
 # out of range, and weights of other names or shapes.
@@ -73,6 +82,7 @@ class Bundle:
         rejection: how speech is told from other sounds in this model's log-probs; None where that is not known.
         confidence: how sure its words are; None where that was not measured (`cepstra calibrate`).
         weight_format: how the acoustic model's weights are stored; computation begins from float32.
+        letter_to_sound: pronounces hot words that the lexicon lacks; None where nothing does.
     """
 
     name: str
@@ -88,10 +98,14 @@ class Bundle:
     rejection: RejectionConfig | None = None
     confidence: ConfidenceConfig | None = None
     weight_format: WeightFormat = "float16"
+    letter_to_sound: LetterToSound | None = None
 
     def __post_init__(self) -> None:
         if self.neural_lm is not None and self.language_model is None:
             raise OptionError("a neural language model needs an n-gram model, whose hypotheses it puts in order")
+        spoken = self.language_model is not None and bool(self.language_model.pronunciations)
+        if (spoken or self.letter_to_sound) and not self.acoustic_model.config.n_phones:
+            raise OptionError("there are pronunciations, but the acoustic model has no head for phones")
         heard, expected = self.front_end.config.n_features, self.acoustic_model.config.n_features
         if heard != expected:
             raise OptionError(f"the front end gives {heard} feature bins; the acoustic model takes {expected}")
@@ -122,10 +136,15 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     if bundle.language_model is not None:
         files[LANGUAGE_MODEL_FILE] = bundle.language_model.path.read_bytes()
         files[LEXICON_FILE] = "".join(f"{word}\n" for word in bundle.language_model.words).encode()
+        if bundle.language_model.pronunciations:
+            files[PRONUNCIATIONS_FILE] = format_pronunciations(bundle.language_model.pronunciations).encode()
+    if bundle.letter_to_sound is not None:
+        files[LETTER_TO_SOUND_FILE] = dump_letter_to_sound(bundle.letter_to_sound)
     if bundle.neural_lm is not None:
         files[NEURAL_LM_FILE] = dump(bundle.neural_lm)
+    version = PACKED_FORMAT_VERSION if bundle.weight_format == "int8" else FORMAT_VERSION
     config = {
-        "format_version": PACKED_FORMAT_VERSION if bundle.weight_format == "int8" else FORMAT_VERSION,
+        "format_version": SPOKEN_FORMAT_VERSION if bundle.acoustic_model.config.n_phones else version,
         "name": bundle.name,
         "created_at": bundle.created_at,
         "front_end": asdict(bundle.front_end.config),
@@ -185,7 +204,8 @@ def _load(directory: Path) -> Bundle:
             del files[LANGUAGE_MODEL_FILE]  # listed and checked; KenLM maps the file itself
             words = tuple(files[LEXICON_FILE].decode().split())
             search = BeamSearchConfig(**config["language_model"])
-            language_model = LanguageModel(directory.resolve() / LANGUAGE_MODEL_FILE, words, search)
+            spoken = parse_pronunciations(files.get(PRONUNCIATIONS_FILE, b"").decode())
+            language_model = LanguageModel(directory.resolve() / LANGUAGE_MODEL_FILE, words, search, spoken)
         neural_lm, rescoring = None, RescoringConfig()
         if config.get("neural_lm") is not None:
             neural_lm, rescoring = parse(files[NEURAL_LM_FILE]), RescoringConfig(**config["neural_lm"])
@@ -203,6 +223,7 @@ def _load(directory: Path) -> Bundle:
             RejectionConfig(**config["rejection"]) if config.get("rejection") else None,
             ConfidenceConfig.from_json(config["confidence"]) if config.get("confidence") else None,
             weight_format,
+            parse_letter_to_sound(files[LETTER_TO_SOUND_FILE]) if LETTER_TO_SOUND_FILE in files else None,
         )
     except BundleError:
         raise
@@ -219,10 +240,10 @@ def _read_config(directory: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleFormatError(f"{directory / CONFIG_FILE} is not JSON: {error}") from error
     version = config.get("format_version") if isinstance(config, dict) else None
-    if version not in (FORMAT_VERSION, PACKED_FORMAT_VERSION):
+    if version not in (FORMAT_VERSION, PACKED_FORMAT_VERSION, SPOKEN_FORMAT_VERSION):
         raise BundleFormatError(
-            f"{directory} has bundle format {version!r}; this version of Cepstra reads formats {FORMAT_VERSION} and "
-            f"{PACKED_FORMAT_VERSION}"
+            f"{directory} has bundle format {version!r}; this version of Cepstra reads formats {FORMAT_VERSION} to "
+            f"{SPOKEN_FORMAT_VERSION}"
         )
     return dict(config)
 

@@ -17,6 +17,21 @@ from model.transcript import Alternative
 
 
 @dataclass(frozen=True, slots=True)
+class Sound:
+    """A phone on the path by which a word was found.
+
+    Attributes:
+        id: index of the phone, or of the boundary behind the word (`model.phones`).
+        first, last: the frames in which the path passes it, both inclusive, counted from the first frame of the word's
+            first character; below 0 where it is heard before.
+    """
+
+    id: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class WordEvidence:
     """What speaks for one word of the best hypothesis.
 
@@ -25,12 +40,14 @@ class WordEvidence:
         next_log10prob: of what follows, a word or the sentence's end, after it.
         share: of the hypotheses that have it, 0..1.
         alternatives: what the others have there, the largest share first; all shares add up to 1 at most.
+        sounds: how it was heard, where it was searched by its sounds.
     """
 
     log10prob: float
     next_log10prob: float
     share: float
     alternatives: tuple[Alternative, ...]
+    sounds: tuple[Sound, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """The acoustic model as an ONNX graph, for ONNX Runtime and whatever else reads ONNX.
 
 Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, H hidden size,
-V vocabulary.
+O outputs: characters, and phones where the model has a head for them.
 
     inputs   features (B, T, F) float32, lengths (B) int64
-    outputs  log_probs (B, S, V) float32, output_lengths (B) int64
+    outputs  log_probs (B, S, O) float32, output_lengths (B) int64
 
 Batch, time and lengths may vary from call to call, and rows of a batch do not touch each other. The graph is written
 out here operator by operator rather than traced: ONNX's own bidirectional LSTM takes the lengths of its rows, so that
@@ -54,11 +54,15 @@ def export_onnx(model: AcousticModel) -> onnx.ModelProto:
         directions = [f"layers.{layer}.lstm.{direction}_lstm" for direction in ("forward", "backward")]
         y = _lstm(graph, normed, directions, row_lengths, config.hidden_size)
         x = graph.add("Add", [x, y])
-    logits = _linear(graph, _layer_norm(graph, x, "norm") if config.layer_norm else x, "head")
-    log_probs = graph.add("LogSoftmax", [logits], axis=-1)
+    heads = [("norm", "head"), ("phone_norm", "phone_head")][: 2 if config.n_phones else 1]
+    judged = []
+    for norm, head in heads:
+        logits = _linear(graph, _layer_norm(graph, x, norm) if config.layer_norm else x, head)
+        judged.append(graph.add("LogSoftmax", [logits], axis=-1))
+    log_probs = graph.add("Concat", judged, axis=-1) if config.n_phones else judged[0]
     graph.add("Transpose", [log_probs], output="log_probs", perm=[1, 0, 2])
     graph.add("Identity", [lengths], output="output_lengths")
-    return graph.build(config.n_features, config.vocabulary_size)
+    return graph.build(config.n_features, config.n_outputs)
 
 
 def write_onnx(model: AcousticModel, path: str | os.PathLike[str], *, int8: bool = False) -> int:
@@ -112,7 +116,7 @@ class _Graph:
     def state(self, name: str) -> Tensor:
         return self._weights[name]
 
-    def build(self, n_features: int, vocabulary_size: int) -> onnx.ModelProto:
+    def build(self, n_features: int, n_outputs: int) -> onnx.ModelProto:
         value = helper.make_tensor_value_info
         graph = helper.make_graph(
             self._nodes,
@@ -122,7 +126,7 @@ class _Graph:
                 value("lengths", TensorProto.INT64, ["batch"]),
             ],
             [
-                value("log_probs", TensorProto.FLOAT, ["batch", "output_frames", vocabulary_size]),
+                value("log_probs", TensorProto.FLOAT, ["batch", "output_frames", n_outputs]),
                 value("output_lengths", TensorProto.INT64, ["batch"]),
             ],
             list(self._constants.values()),

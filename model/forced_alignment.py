@@ -38,22 +38,25 @@ def force_align(log_probs_SV: Float[Tensor, "S V"], target_U: Sequence[int]) -> 
         return []
     state_X = np.full(2 * len(target_U) + 1, BLANK_ID)
     state_X[1::2] = target_U
-    skips_X = np.zeros(len(state_X), dtype=bool)  # a unit may follow another one directly, unless they are the same
-    skips_X[3::2] = state_X[3::2] != state_X[1:-2:2]
+    # A unit may follow another one directly, unless they are the same.
+    skip_X = np.full(len(state_X), -np.inf)
+    skip_X[3::2] = np.where(state_X[3::2] != state_X[1:-2:2], 0.0, -np.inf)
     emitted_SX = log_probs_SV.detach().double().cpu().numpy()[:, state_X]
-    score_X = np.full(len(state_X), -np.inf)
-    score_X[:2] = emitted_SX[0, :2]
-    came_SX = np.zeros((n_frames, len(state_X)), dtype=np.int8)  # states moved on: 0, 1 or 2
+    # Two impossible states before the first one, so that who came from where is a matter of views.
+    score_SX = np.full((n_frames, len(state_X) + 2), -np.inf)
+    score_SX[0, 2:4] = emitted_SX[0, :2]
+    skipped_X = np.empty(len(state_X))
     for frame in range(1, n_frames):
-        moves_3X = np.full((3, len(state_X)), -np.inf)
-        moves_3X[0] = score_X
-        moves_3X[1, 1:] = score_X[:-1]
-        moves_3X[2, 2:] = np.where(skips_X[2:], score_X[:-2], -np.inf)
-        came_SX[frame] = moves_3X.argmax(0)
-        score_X = moves_3X.max(0) + emitted_SX[frame]
-    state = len(state_X) - 1 - int(score_X[-2] > score_X[-1])
-    path = []
-    for frame in reversed(range(n_frames)):
+        before_X, score_X = score_SX[frame - 1], score_SX[frame, 2:]
+        np.maximum(before_X[2:], before_X[1:-1], out=score_X)
+        np.add(before_X[:-2], skip_X, out=skipped_X)
+        np.maximum(score_X, skipped_X, out=score_X)
+        np.add(score_X, emitted_SX[frame], out=score_X)
+    state = len(state_X) - 1 - int(score_SX[-1, -2] > score_SX[-1, -1])
+    path = [int(state_X[state])]
+    for before_X in score_SX[-2::-1]:
+        stayed, moved, skipped = before_X[state + 2], before_X[state + 1], before_X[state] + skip_X[state]
+        if stayed < moved or stayed < skipped:
+            state -= 1 if moved >= skipped else 2
         path.append(int(state_X[state]))
-        state -= int(came_SX[frame, state])
     return units_along(path[::-1], log_probs_SV)

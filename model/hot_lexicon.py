@@ -19,7 +19,7 @@ class HotEntry:
     """One hot word, or term of several words.
 
     Attributes:
-        units: of its characters and the boundaries between its words, without the last.
+        units: of its letters or sounds and the boundaries between its words, without the last.
         end_unit: the boundary that it ends with.
         label: index of the word that the language model is told.
         score: what is looked ahead to, log10.
@@ -44,7 +44,7 @@ def hot_trie(lexicon: Trie, entries: Sequence[HotEntry], n_units: int, boundary:
 
     Args:
         lexicon: smeared; it is not changed.
-        entries: no two with the same units.
+        entries: no two with the same units and label.
         n_units: units of the search, those of hot words' ends included.
         boundary: what ends the lexicon's words.
     """
@@ -64,10 +64,12 @@ def _children(shared: Mapping[int, TrieNode], branch: _Branch) -> dict[int, Trie
     children = dict(shared)
     for unit, below in branch.below.items():
         children[unit] = _copy(children.get(unit), unit, below)
-    for entry in branch.ends:
-        end = TrieNode(entry.end_unit)
-        end.labels, end.scores, end.max_score = [entry.label], [entry.score], entry.score
-        children[entry.end_unit] = end
+    for end_unit in dict.fromkeys(entry.end_unit for entry in branch.ends):
+        alike = [entry for entry in branch.ends if entry.end_unit == end_unit]  # several that sound the same
+        end = TrieNode(end_unit)
+        end.labels, end.scores = [entry.label for entry in alike], [entry.score for entry in alike]
+        end.max_score = max(end.scores)
+        children[end_unit] = end
     return children
 
 

@@ -1,10 +1,12 @@
 """The language model of a bundle: an n-gram model, the words that may be recognised, and how both are used."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model.errors import OptionError
+from model.phones import Pronunciation
 
 WIDEST_BEAM = 100_000
 LEAST_WEIGHT = 1e-6  # what is added to a score is divided by the weight, where it stands in for a log10 probability
@@ -22,6 +24,8 @@ class BeamSearchConfig:
         beam_size: beginnings kept at every frame.
         beam_units: best units of a frame by which a beginning is continued.
         beam_threshold: beginnings worse than the best by more than this are dropped.
+        letter_weight: share that the letters have in what is heard, 0..1, where words are searched by their sounds
+            (`model.sound_search`).
     """
 
     lm_weight: float = 1.5
@@ -30,6 +34,7 @@ class BeamSearchConfig:
     beam_size: int = 50
     beam_units: int = 12
     beam_threshold: float = 25.0
+    letter_weight: float = 0.0
 
     def __post_init__(self) -> None:
         sizes_fit = 1 <= self.beam_size <= WIDEST_BEAM and 1 <= self.beam_units <= WIDEST_BEAM
@@ -42,6 +47,8 @@ class BeamSearchConfig:
             raise OptionError(
                 f"word_bonus is {self.word_bonus} and blank_penalty {self.blank_penalty}; both have to be finite"
             )
+        if not 0 <= self.letter_weight <= 1:
+            raise OptionError(f"letter_weight is {self.letter_weight}; it must lie in 0..1")
         if not (self.lm_weight == 0 or LEAST_WEIGHT <= self.lm_weight < float("inf")):
             raise OptionError(f"lm_weight is {self.lm_weight}; it must be 0, or {LEAST_WEIGHT:g} and more")
 
@@ -73,8 +80,11 @@ class LanguageModel:
         path: the model, a file that KenLM reads (ARPA or binary).
         words: the lexicon, spelled as in the model; recognised in lower case.
         search: weights and widths that suit this model.
+        pronunciations: of the words, in lower case, where they are searched by their sounds; words that have none are
+            then not recognised. Empty for a search by letters.
     """
 
     path: Path
     words: tuple[str, ...]
     search: BeamSearchConfig
+    pronunciations: Mapping[str, Sequence[Pronunciation]] = field(default_factory=dict)

@@ -113,7 +113,7 @@ class LatencyControlledModel:
     def _compute(self, settled: int, known: int) -> tuple[Tensor, Tensor]:
         model, margin = self._model, self._margin
         if known <= 0:
-            nothing_SV = torch.zeros(0, model.config.vocabulary_size)
+            nothing_SV = torch.zeros(0, model.config.n_outputs)
             return nothing_SV, nothing_SV
         used_TF = self._features_TF[: (margin + known) * self._subsampling]
         if model.config.utterance_mean:
@@ -127,7 +127,7 @@ class LatencyControlledModel:
             )
             backward_BSH, _ = layer.lstm.backward_lstm(normed_BSD.flip(1))
             x_BSD = x_BSD + torch.cat([forward_BSH, backward_BSH.flip(1)], dim=-1)
-        log_probs_SV = model.classify(x_BSD)[0]
+        log_probs_SV = model.judge(x_BSD)[0]
         if settled:
             self._margin = min(self._most_margin, margin + settled)
             self._features_TF = self._features_TF[(margin + settled - self._margin) * self._subsampling :].clone()

@@ -20,7 +20,7 @@ N_PHONES = len(PHONE_UNITS) + 1
 
 Pronunciation = tuple[int, ...]  # indices of phones, 2..N_PHONES - 1
 
-_IDS = {unit: index for index, unit in enumerate(PHONE_UNITS, 1)}
+_IDS = {phone + stress: index for index, phone in enumerate(PHONES, 2) for stress in ("", "0", "1", "2")}
 _FURTHER = re.compile(r"\(\d+\)$")
 
 
@@ -34,13 +34,17 @@ def parse_pronunciations(text: str) -> dict[str, tuple[Pronunciation, ...]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(";;;") or not (fields := line.partition("#")[0].split()):
             continue
-        word, phones = fields[0], [phone.rstrip("012") for phone in fields[1:]]
-        if unknown := [phone for phone in phones if phone not in PHONES]:
-            raise PronunciationError(f"line {number}: {unknown[0]!r} is no phone of CMUdict: {' '.join(PHONES)}")
+        word, *phones = fields
         if not phones:
             raise PronunciationError(f"line {number}: {word!r} has no phones")
-        pronunciation = tuple(_IDS[phone] for phone in phones)
-        found.setdefault(_FURTHER.sub("", word).lower(), {})[pronunciation] = None
+        try:
+            pronunciation = tuple([_IDS[phone] for phone in phones])
+        except KeyError as error:
+            raise PronunciationError(
+                f"line {number}: {error.args[0]!r} is no phone of CMUdict: {' '.join(PHONES)}"
+            ) from error
+        plain = _FURTHER.sub("", word) if word.endswith(")") else word
+        found.setdefault(plain.lower(), {})[pronunciation] = None
     return {word: tuple(pronunciations) for word, pronunciations in found.items()}
 
 

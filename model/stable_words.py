@@ -1,6 +1,7 @@
 """Words out of log-probs that are still coming: which may be relied on, and where an utterance ends.
 
-Shape legend: S output frames, V vocabulary. How it works is said in `model.streaming`.
+Shape legend: S output frames, O outputs of the acoustic model: characters, then phones if there are any. How it works
+is said in `model.streaming`.
 """
 
 from collections import deque
@@ -60,7 +61,7 @@ class StableWords:
     Remembered are the rows of one utterance and of the seconds before it that it is judged with.
 
     Args:
-        decode: log-probs (S, V) → units of the best path; what it is given may begin with a committed path, certain.
+        decode: log-probs (S, O) → units of the best path; what it is given may begin with a committed path, certain.
         tokenizer: gives the units' text.
         frame_s: seconds from one output frame to the next.
         rejection: when words are taken to be heard where nobody speaks; such are never committed. None keeps all.
@@ -93,7 +94,7 @@ class StableWords:
 
     def begin(self, first_frame: int) -> None:
         """Rows come from another place, which has nothing to do with those before; to be called after `close`."""
-        self._rows_SV = torch.zeros(0, self._tokenizer.vocabulary_size)
+        self._rows_SO = torch.zeros(0, 0)
         self._first_row = first_frame  # number of the first of these
         self._settled = first_frame  # all before this frame stays as it is
         self._restart(first_frame)
@@ -103,45 +104,45 @@ class StableWords:
         self._utterance, self._shown = 0, None
 
     def feed(
-        self, settled_SV: Float[Tensor, "S V"], outlook_SV: Float[Tensor, "S2 V"], *, duration_s: float
+        self, settled_SO: Float[Tensor, "S O"], outlook_SO: Float[Tensor, "S2 O"], *, duration_s: float
     ) -> list[StreamEvent]:
         """Take the next settled rows, and a first look at those after, which takes the place of the look before.
 
         Args:
-            settled_SV: natural-log posteriors; they go on where the settled ones before ended.
-            outlook_SV: the same, not certain yet.
+            settled_SO: natural-log posteriors; they go on where the settled ones before ended.
+            outlook_SO: the same, not certain yet.
             duration_s: length of the audio so far, seconds; no time is later.
         """
-        self._rows_SV = torch.cat([self._rows_SV[: self._settled - self._first_row], settled_SV, outlook_SV])
-        self._settled += len(settled_SV)
+        self._rows_SO = _joined(self._rows_SO[: self._settled - self._first_row], settled_SO, outlook_SO)
+        self._settled += len(settled_SO)
         return self._advance(duration_s, over=False)
 
-    def close(self, settled_SV: Float[Tensor, "S V"], end_frame: int, *, duration_s: float) -> list[StreamEvent]:
+    def close(self, settled_SO: Float[Tensor, "S O"], end_frame: int, *, duration_s: float) -> list[StreamEvent]:
         """Take the last rows, after which nothing comes before `begin`.
 
         Args:
-            settled_SV: as in `feed`.
+            settled_SO: as in `feed`.
             end_frame: what was heard in this frame and later is forgotten.
             duration_s: as in `feed`.
         """
         end_frame = max(end_frame, self._committed_until)
-        self._rows_SV = torch.cat([self._rows_SV[: self._settled - self._first_row], settled_SV])
-        self._rows_SV = self._rows_SV[: max(0, end_frame - self._first_row)]
+        self._rows_SO = _joined(self._rows_SO[: self._settled - self._first_row], settled_SO)
+        self._rows_SO = self._rows_SO[: max(0, end_frame - self._first_row)]
         self._settled = self._known
         return self._advance(duration_s, over=True)
 
     @property
     def _known(self) -> int:
         """Frames before this number have a row."""
-        return self._first_row + len(self._rows_SV)
+        return self._first_row + len(self._rows_SO)
 
     def _restart(self, begin: int) -> None:
         """The next utterance begins at this frame."""
-        self._begin = self._committed_until = begin
+        self._begin = self._committed_until = self._sounds_until = begin
         self._committed: list[DecodedUnit] = []
         self._earlier.clear()
         forgotten = max(0, min(begin - self._kept_frames, self._settled) - self._first_row)
-        self._rows_SV = self._rows_SV[forgotten:].clone()
+        self._rows_SO = self._rows_SO[forgotten:].clone()
         self._first_row += forgotten
 
     def _advance(self, duration_s: float, *, over: bool) -> list[StreamEvent]:
@@ -171,15 +172,15 @@ class StableWords:
 
     def _search(self) -> list[SpelledWord]:
         """The words of the utterance, the committed ones first."""
-        known_SV = self._rows_SV[max(0, self._begin - self._first_row) :]
+        known_SO = self._rows_SO[max(0, self._begin - self._first_row) :]
         n_committed = self._committed_until - self._begin
-        if len(known_SV) <= n_committed:
+        if len(known_SO) <= n_committed:
             return split_words(self._committed, self._tokenizer)
         # A stretch is searched as if nothing were before it, so those that are committed need not be searched again.
-        first = max(cut for cut, _ in plan_stretches(known_SV[:, BLANK_ID]) if cut <= n_committed)
+        first = max(cut for cut, _ in plan_stretches(known_SO[:, BLANK_ID]) if cut <= n_committed)
         units: list[DecodedUnit] = []
         known: dict[int, WordEvidence] = {}  # of the committed words, by their first frames
-        for unit in self._decode(self._with_certain_path(known_SV, n_committed)[first:]):
+        for unit in self._decode(self._with_certain_path(known_SO, n_committed)[first:]):
             first_frame, last_frame = (self._begin + first + at for at in (unit.first_frame, unit.last_frame))
             if first_frame >= self._committed_until:
                 units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
@@ -188,16 +189,23 @@ class StableWords:
         self._committed = [_with_next(unit, known.get(unit.first_frame)) for unit in self._committed]
         return split_words([*self._committed, *units], self._tokenizer)
 
-    def _with_certain_path(self, known_SV: Tensor, n_committed: int) -> Tensor:
+    def _with_certain_path(self, known_SO: Tensor, n_committed: int) -> Tensor:
         """The rows of the utterance, in which nothing but the committed path is possible as far as it goes."""
         path_S = torch.full((n_committed,), BLANK_ID)
         # From the last one on, because the boundary after a stretch lies in the frame of the letter before it.
         for unit in reversed(self._committed):
             path_S[unit.first_frame - self._begin : unit.last_frame + 1 - self._begin] = unit.id
-        forced_SV, frames_S = known_SV.clone(), torch.arange(n_committed)
-        forced_SV[:n_committed] = IMPOSSIBLE
-        forced_SV[frames_S, path_S] = known_SV[frames_S, path_S]  # as before, so that pauses are where they were
-        return forced_SV
+        forced_SO, n_letters = known_SO.clone(), self._tokenizer.vocabulary_size
+        # Probabilities of the path as before, so that pauses are where they were.
+        _force(forced_SO[:n_committed, :n_letters], path_S)
+        if self._sounds_until > self._begin:
+            sounds_S = torch.full((self._sounds_until - self._begin,), BLANK_ID)
+            for unit in reversed(self._committed):
+                for sound in reversed(unit.evidence.sounds if unit.evidence else ()):
+                    begin = unit.first_frame - self._begin
+                    sounds_S[max(0, begin + sound.first) : begin + sound.last + 1] = sound.id
+            _force(forced_SO[: len(sounds_S), n_letters:], sounds_S)
+        return forced_SO
 
     def _endpoint(self, words: Sequence[SpelledWord], *, over: bool) -> tuple[int, int] | None:
         """Where the utterance ends: the number of its words, and the frame at which the next one begins."""
@@ -231,6 +239,8 @@ class StableWords:
             boundary = word.after
             if boundary is None or boundary.first_frame >= self._settled:
                 break
+            if _heard_until(word) > self._settled:
+                break
             if any(len(texts) <= index or texts[index] != word.text(self._tokenizer) for texts in self._earlier):
                 break
             agreed = index + 1
@@ -242,6 +252,8 @@ class StableWords:
         units = [unit for word in words[:agreed] for unit in (*word.units, word.after) if unit is not None]
         self._committed = [*units[:-1], replace(last, last_frame=last.first_frame)]
         self._committed_until = last.first_frame + 1
+        # The path of the sounds ends a little before that of the letters, or after it.
+        self._sounds_until = max(self._sounds_until, _heard_until(words[agreed - 1]))
 
     def _n_committed(self, words: Sequence[SpelledWord]) -> int:
         return sum(word.end_frame <= self._committed_until for word in words) if self._committed else 0
@@ -251,7 +263,7 @@ class StableWords:
             return None
         return build_segment(
             words,
-            self._rows_SV,
+            self._rows_SO,
             self._tokenizer,
             id=self._utterance,
             frame_s=self._frame_s,
@@ -278,6 +290,25 @@ class StableWords:
             return []
         self._shown = partial
         return [partial]
+
+
+def _joined(*parts: Tensor) -> Tensor:
+    """Rows after one another; empty parts may have any width."""
+    return torch.cat([part for part in parts if len(part)] or [parts[-1]])
+
+
+def _force(rows_SU: Tensor, path_S: Tensor) -> None:
+    """Make everything but the path impossible, in place."""
+    frames_S = torch.arange(len(path_S))
+    kept_S = rows_SU[frames_S, path_S]
+    rows_SU.fill_(IMPOSSIBLE)
+    rows_SU[frames_S, path_S] = kept_S
+
+
+def _heard_until(word: SpelledWord) -> int:
+    """The frame after the last sound by which the word was found; 0 where it was not found by its sounds."""
+    evidence = word.units[0].evidence
+    return word.first_frame + evidence.sounds[-1].last + 1 if evidence and evidence.sounds else 0
 
 
 def _with_next(committed: DecodedUnit, known: WordEvidence | None) -> DecodedUnit:

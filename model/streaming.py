@@ -97,7 +97,7 @@ class StreamingSession:
 
     Args:
         bundle: the model; it is computed by torch, since only torch hands out the states of the LSTMs.
-        decode: log-probs (S, V) → units of the best path.
+        decode: log-probs (S, O) → units of the best path.
         detection: what of the audio the network is to hear; None for all of it.
         rejection: which words are dropped because nobody speaks; None for none.
         sample_rate_hz: rate of the samples that are fed, hertz.

@@ -1,6 +1,7 @@
 """The one path from audio to words: command line, evaluation and service all go through `Transcriber`.
 
-Shape legend: N samples, S output frames, V vocabulary.
+Shape legend: N samples, S output frames, V vocabulary, O outputs (characters, then phones where words are searched by
+their sounds).
 
     audio → decode → what may be speech → windows → front end → CMVN → acoustic model → stitched log-probs
           → decoder → words and segments → what was heard where nobody spoke is dropped → times corrected by loudness
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from features.audio import SAMPLE_RATE_HZ, Waveform
@@ -25,13 +27,14 @@ from model.acoustic_model import subsampled_length
 from model.cancellation import CancelToken, check
 from model.checkpoint import Bundle, load_bundle
 from model.chunking import ChunkingConfig
-from model.decoder import decode_greedy
+from model.decoder import DecodedUnit, decode_greedy
 from model.errors import AlternativesError, HotWordError, OptionError
 from model.hot_words import HotWords
 from model.hypothesis import NBest
 from model.rejection import RejectionConfig
 from model.runtime import Runtime, TorchRuntime, make_runtime
 from model.runtime_names import RuntimeChoice
+from model.searches import make_full_search
 from model.sources import Audio, WaveformBlocks, as_waveform, opened
 from model.stages import each, stage
 from model.streaming import StreamingConfig, StreamingSession
@@ -66,9 +69,10 @@ class Transcriber:
 
     Attributes:
         bundle, chunking, runtime, detection, rejection, timing: as given.
+        greedy: nothing is searched, be it because that was asked for or because the bundle has no language model.
         confidence, live_confidence: how the confidence of words comes about, of whole recordings and of streams; None
             where the bundle does not know.
-        decode: log-probs (S, V) → units of the best path, greedily or by beam search, rescored where the bundle can.
+        decode: log-probs (S, O) → units of the best path, greedily or by beam search, rescored where the bundle can.
     """
 
     def __init__(
@@ -84,10 +88,9 @@ class Transcriber:
     ) -> None:
         self.bundle = bundle
         self.runtime: Runtime = runtime or TorchRuntime(bundle.acoustic_model)
-        self.decode = decode_greedy
-        self._search: BeamSearch | Rescorer | None = None if greedy else _make_search(bundle)
-        if self._search is not None:
-            self.decode = self._search.decode
+        self._search: BeamSearch | Rescorer | None = None if greedy else make_full_search(bundle)
+        self.greedy = self._search is None
+        self.decode = self._search.decode if self._search else self._decode_greedily
         self.chunking = chunking or ChunkingConfig()
         self._rate_hz = bundle.front_end.config.sample_rate_hz
         self.detection = replace(detection, sample_rate_hz=self._rate_hz) if detection else None
@@ -197,13 +200,16 @@ class Transcriber:
         cutter, meter = self._cutter(), LoudnessMeter(self._rate_hz)
         check(cancelled)
         with opened(audio, self._rate_hz, max_duration_s=max_duration_s, cancelled=cancelled) as blocks:
-            for first_frame, log_probs_SV in self._listen(blocks, cutter, progress, cancelled, meter):
-                transcription.feed(first_frame, log_probs_SV)
+            for first_frame, log_probs_SO in self._listen(blocks, cutter, progress, cancelled, meter):
+                transcription.feed(first_frame, log_probs_SO)
         check(cancelled)
         transcript = transcription.finish(cutter.seen_samples / self._rate_hz)
         if self.timing is None:
             return transcript
         return place_words(transcript, meter.levels_db(), self.timing, cancelled=cancelled)
+
+    def _decode_greedily(self, log_probs_SO: Float[Tensor, "S O"]) -> list[DecodedUnit]:
+        return decode_greedy(log_probs_SO[:, : self.bundle.tokenizer.vocabulary_size])
 
     def _searching(self, hot_words: HotWords | None, cancelled: CancelToken | None) -> "BeamSearch | Rescorer | None":
         """The search with a request's own words; None for greedy decoding."""
@@ -268,9 +274,10 @@ class Transcriber:
         return self._search.n_best(self.log_probs(as_waveform(audio, max_duration_s)), n)
 
     def log_probs(self, waveform: Waveform, *, progress: Callable[[float], None] | None = None) -> Tensor:
-        """Natural-log posteriors (S, V) of every unit in every output frame (`frame_s`).
+        """Natural-log posteriors (S, O) of every unit in every output frame (`frame_s`).
 
-        Where nobody can be speaking (`detection`), the network is not asked: the blank is certain there.
+        Characters come first; where the model has a head for phones, those follow with a blank of their own. Where
+        nobody can be speaking (`detection`), the network is not asked: the blank is certain there.
 
         Raises:
             features.errors.AudioParameterError: the waveform has another sample rate than the model.
@@ -278,9 +285,9 @@ class Transcriber:
         n_samples = len(waveform.samples_N)
         pieces, reached = [self._silence(0)], 0
         blocks = WaveformBlocks(waveform, self._rate_hz)
-        for first_frame, log_probs_SV in self._listen(blocks, self._cutter(), progress):
-            pieces += [self._silence(first_frame - reached), log_probs_SV]
-            reached = first_frame + len(log_probs_SV)
+        for first_frame, log_probs_SO in self._listen(blocks, self._cutter(), progress):
+            pieces += [self._silence(first_frame - reached), log_probs_SO]
+            reached = first_frame + len(log_probs_SO)
         subsampling = self.bundle.acoustic_model.config.subsampling
         n_frames = subsampled_length(self.bundle.front_end.config.n_frames(n_samples), subsampling)
         return torch.cat([*pieces, self._silence(n_frames - reached)])
@@ -325,25 +332,15 @@ class Transcriber:
             features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
             features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
         with stage("network"):
-            log_probs_BSV, _ = self.runtime(features_BTF, lengths_B, cancelled)
+            log_probs_BSO, _ = self.runtime(features_BTF, lengths_B, cancelled)
         end = None if window.keep_frames is None else window.skip_frames + window.keep_frames
-        return torch.as_tensor(log_probs_BSV[0, window.skip_frames : end])
+        return torch.as_tensor(log_probs_BSO[0, window.skip_frames : end])
 
     def _silence(self, n_frames: int) -> Tensor:
-        log_probs_SV = torch.full((n_frames, self.bundle.tokenizer.vocabulary_size), SILENCE_LOGPROB)
-        log_probs_SV[:, BLANK_ID] = 0.0
-        return log_probs_SV
+        config = self.bundle.acoustic_model.config
+        log_probs_SO = torch.full((n_frames, config.n_outputs), SILENCE_LOGPROB)
+        log_probs_SO[:, [BLANK_ID, config.vocabulary_size][: 2 if config.n_phones else 1]] = 0.0  # both heads' blanks
+        return log_probs_SO
 
     def _cutter(self) -> WindowCutter:
         return WindowCutter(self._rate_hz, self._samples_per_frame, self.chunking, self.detection)
-
-
-def _make_search(bundle: Bundle) -> "BeamSearch | Rescorer | None":
-    """What finds words with the bundle's language models; None where it has none."""
-    if bundle.language_model is None:
-        return None
-    from model.beam_search import BeamSearch  # flashlight need not be there for greedy decoding
-    from model.rescoring import Rescorer
-
-    search = BeamSearch(bundle.tokenizer, bundle.language_model)
-    return search if bundle.neural_lm is None else Rescorer(search, bundle.neural_lm, bundle.rescoring)

@@ -1,6 +1,6 @@
 """A transcript that grows with the log-probs: stretch after stretch is searched, and forgotten.
 
-Shape legend: S output frames, V vocabulary.
+Shape legend: S output frames, O outputs of the acoustic model, the characters first.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Transcription:
     Remembered are the frames of one stretch and of the segment that is not over yet, and the segments themselves.
 
     Args:
-        decode: log-probs (S, V) → units of the best path.
+        decode: log-probs (S, O) → units of the best path.
         tokenizer: gives the units' text.
         frame_s: seconds from one output frame to the next.
         rejection: when words are taken to be heard where nobody speaks, and dropped; None keeps all.
@@ -58,16 +58,16 @@ class Transcription:
         self._units: list[DecodedUnit] = []  # of the segment that is not over yet
         self._first_frame = 0  # number of the first of the remembered frames
         self._decoded = 0  # how many of them are searched
-        self._rows_SV = torch.zeros(0, tokenizer.vocabulary_size)
+        self._rows_SO = torch.zeros(0, 0)
 
-    def feed(self, first_frame: int, log_probs_SV: Float[Tensor, "S V"]) -> None:
+    def feed(self, first_frame: int, log_probs_SO: Float[Tensor, "S O"]) -> None:
         """Take the log-probs of the frames from `first_frame` on; what lies before them and was not fed is silence."""
-        if first_frame != self._first_frame + len(self._rows_SV):
+        if first_frame != self._first_frame + len(self._rows_SO):
             self._close(float("inf"))
-            self._first_frame, self._rows_SV = first_frame, self._rows_SV[:0]
-        self._rows_SV = torch.cat([self._rows_SV, log_probs_SV])
-        while len(waiting_SV := self._rows_SV[self._decoded :]) > LONGEST_STRETCH_FRAMES:
-            _, cut = next(plan_stretches(waiting_SV[:, BLANK_ID]))
+            self._first_frame, self._rows_SO = first_frame, self._rows_SO[:0]
+        self._rows_SO = torch.cat([self._rows_SO, log_probs_SO]) if len(self._rows_SO) else log_probs_SO
+        while len(waiting_SO := self._rows_SO[self._decoded :]) > LONGEST_STRETCH_FRAMES:
+            _, cut = next(plan_stretches(waiting_SO[:, BLANK_ID]))
             self._search(cut)
             self._settle()
 
@@ -82,10 +82,10 @@ class Transcription:
         return Transcript(" ".join(segment.text for segment in segments), segments, duration_s)
 
     def _search(self, n_frames: int) -> None:
-        stretch_SV = self._rows_SV[self._decoded : self._decoded + n_frames]
+        stretch_SO = self._rows_SO[self._decoded : self._decoded + n_frames]
         begin = self._first_frame + self._decoded
         with stage("search"):
-            units = self._decode(stretch_SV)
+            units = self._decode(stretch_SO)
         shifted = [
             replace(unit, first_frame=begin + unit.first_frame, last_frame=begin + unit.last_frame) for unit in units
         ]
@@ -106,22 +106,22 @@ class Transcription:
             self._units = [unit for unit in self._units if unit.first_frame * self._frame_s >= begins_s]
             needed = self._units[0].first_frame - self._first_frame
         forgotten = max(0, min(needed, self._decoded) - self._kept_frames)
-        self._rows_SV = self._rows_SV[forgotten:].clone()
+        self._rows_SO = self._rows_SO[forgotten:].clone()
         self._first_frame += forgotten
         self._decoded -= forgotten
 
     def _close(self, duration_s: float) -> None:
         """Nothing more comes for what is remembered."""
-        if len(self._rows_SV) > self._decoded:
-            self._search(len(self._rows_SV) - self._decoded)
+        if len(self._rows_SO) > self._decoded:
+            self._search(len(self._rows_SO) - self._decoded)
         self._keep(self._build(duration_s))
-        self._units, self._first_frame = [], self._first_frame + len(self._rows_SV)
-        self._rows_SV, self._decoded = self._rows_SV[:0], 0
+        self._units, self._first_frame = [], self._first_frame + len(self._rows_SO)
+        self._rows_SO, self._decoded = self._rows_SO[:0], 0
 
     def _build(self, duration_s: float) -> tuple[Segment, ...]:
         return build_segments(
             self._units,
-            self._rows_SV,
+            self._rows_SO,
             self._tokenizer,
             frame_s=self._frame_s,
             duration_s=duration_s,

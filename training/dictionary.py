@@ -1,16 +1,26 @@
 """Pronouncing dictionaries as files: read, completed by the letter-to-sound model, written."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from model.errors import OptionError, PronunciationError
-from model.letter_to_sound import LetterToSound
 from model.phones import Pronunciation, format_pronunciations, parse_pronunciations
 from training.errors import CorpusError, StorageError
 
 Dictionary = Mapping[str, tuple[Pronunciation, ...]]  # the first pronunciation of a word first
+
+
+class Pronouncer(Protocol):
+    """What knows how letters sound: `model.letter_to_sound`, or `training.espeak`."""
+
+    def encode(self, word: str) -> list[int]:
+        """Raises OptionError for a word that it cannot read."""
+
+    def pronounce(self, words: Sequence[str]) -> list[Pronunciation]:
+        """A pronunciation for each word."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class PronouncedWords:
     left_out: tuple[str, ...]
 
 
-def pronounce_words(words: Iterable[str], known: Dictionary, model: LetterToSound) -> PronouncedWords:
+def pronounce_words(words: Iterable[str], known: Dictionary, model: Pronouncer) -> PronouncedWords:
     """The pronunciations that a dictionary has, and the model's for words that it lacks.
 
     Args:

@@ -88,22 +88,54 @@ def attach(
     lm_weight: Annotated[float, typer.Option(help="Weight of the model's log10 probability.")] = 1.5,
     word_bonus: Annotated[float, typer.Option(help="Added for every word.")] = 1.0,
     beam_size: Annotated[int, typer.Option(min=1, help="Beginnings kept at every frame.")] = 50,
+    pronunciations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="How the words are spoken, as in CMUdict: search by sounds, with a phone head."
+        ),
+    ] = None,
+    letter_to_sound: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With it: what pronounces hot words that are not among them.")
+    ] = None,
+    letter_weight: Annotated[float, typer.Option(help="With it: share of the letters in what is heard.")] = 0.3,
 ) -> None:
     """Write a bundle that decodes with a lexicon and a language model."""
     with clear_errors():
         from dataclasses import replace
 
-        from model.beam_search import BeamSearch
         from model.checkpoint import load_bundle, save_bundle
+        from model.errors import PronunciationError
         from model.language_model import BeamSearchConfig, LanguageModel
+        from model.letter_to_sound import load_letter_to_sound
+        from model.phones import parse_pronunciations
+        from model.searches import make_search
 
         loaded = load_bundle(bundle)
         lexicon = tuple(line.split()[0] for line in words.read_text(encoding="utf-8").splitlines() if line.strip())
-        search = BeamSearchConfig(lm_weight=lm_weight, word_bonus=word_bonus, beam_size=beam_size)
-        language_model = LanguageModel(model, lexicon, search)
-        BeamSearch(loaded.tokenizer, language_model)  # whatever is wrong with it is said now
-        save_bundle(replace(loaded, name=name or loaded.name, language_model=language_model), out)
-        typer.echo(f"{out}: {len(lexicon)} words")
+        search = BeamSearchConfig(
+            lm_weight=lm_weight,
+            word_bonus=word_bonus,
+            beam_size=beam_size,
+            letter_weight=letter_weight if pronunciations else 0.0,
+        )
+        spoken = {}
+        if pronunciations is not None:
+            try:
+                known = parse_pronunciations(pronunciations.read_text(encoding="utf-8"))
+            except (PronunciationError, UnicodeDecodeError) as error:
+                raise PronunciationError(f"{pronunciations}, {error}") from error
+            spoken = {word.lower(): known[word.lower()] for word in lexicon if word.lower() in known}
+        whole = replace(
+            loaded,
+            name=name or loaded.name,
+            language_model=LanguageModel(model, lexicon, search, spoken),
+            letter_to_sound=load_letter_to_sound(letter_to_sound) if letter_to_sound else None,
+        )
+        make_search(whole)  # whatever is wrong with it is said now
+        save_bundle(whole, out)
+        without = len({word.lower() for word in lexicon}) - len(spoken) if pronunciations else 0
+        missing = f", {without} of them without a pronunciation and therefore left out" if without else ""
+        typer.echo(f"{out}: {len(lexicon)} words{missing}")
 
 
 @lm_app.command("tune")
@@ -116,6 +148,9 @@ def tune(
     word_bonus: Annotated[list[float] | None, typer.Option(help="A bonus to try.", show_default="0 to 3")] = None,
     blank_penalty: Annotated[
         list[float] | None, typer.Option(help="A penalty to try, in nats.", show_default="the bundle's own")
+    ] = None,
+    letter_weight: Annotated[
+        list[float] | None, typer.Option(help="A share of the letters to try.", show_default="the bundle's own")
     ] = None,
 ) -> None:
     """Find the weight of the language model, the word bonus and the blank penalty with the fewest word errors."""
@@ -135,11 +170,14 @@ def tune(
                 lm_weights=lm_weight or [1.0, 1.5, 2.0, 2.5, 3.0],
                 word_bonuses=word_bonus or [0.0, 1.0, 2.0, 3.0],
                 blank_penalties=blank_penalty,
+                letter_weights=letter_weight,
                 progress=advance,
             )
         for trial in trials:
             weights = f"--lm-weight {trial.search.lm_weight:g} --word-bonus {trial.search.word_bonus:g}"
             weights += f" --blank-penalty {trial.search.blank_penalty:g}"
+            if loaded.language_model is not None and loaded.language_model.pronunciations:
+                weights += f" --letter-weight {trial.search.letter_weight:g}"
             typer.echo(f"WER {trial.words.rate:.2%}  {weights}")
         assert loaded.language_model is not None
         best = replace(loaded.language_model, search=trials[0].search)

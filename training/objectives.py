@@ -3,7 +3,7 @@
 Shape legend: B utterances, R rows (B, or 2B where every utterance is seen twice), T frames, F feature bins, S output
 frames, D width, V vocabulary, U units, P phones.
 
-Nothing of this is left in a bundle: it holds the acoustic model alone.
+Of this nothing is left in a bundle: it holds the acoustic model alone, its phone head included.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from features.front_end import FrontEnd
 from features.normalization import GlobalCMVN
-from model.acoustic_model import AcousticModel
+from model.acoustic_model import AcousticModel, AcousticModelConfig
 from training.augment import AugmentConfig, spec_augment
 from training.dataset import Batch
 from training.errors import RecipeError
-from training.phones import PHONE_VOCABULARY_SIZE, PhoneTargets
+from training.phones import PhoneTargets
 from training.sampler import LENGTH_STEP_S
 
 SECOND_VIEW = 0x9E3779B9  # added to the seeds of a row's second view; torch's generator looks at the low 32 bits
@@ -37,18 +37,16 @@ class ObjectiveConfig:
             0..1. Their outputs go through the last layer's norm and head. Source: Lee and Watanabe, "Intermediate loss
             regularization for CTC-based speech recognition", ICASSP 2021: 0.3, the layer in the middle.
         intermediate_layers: numbers of layers, 1 for the first.
-        phone_weight: of a CTC loss on phones, added to that on characters; 0 for none. It has a norm and head of its
-            own, which stay in the checkpoint.
-        phone_layer: number of the layer that it looks at, 1 for the first.
+        phone_weight: of the losses of the phone head, added to those of characters; for a model that has one
+            (`acoustic_model.n_phones`), and above 0 there.
         phone_dictionary: file in CMUdict's format; a relative path is relative to the working directory. An utterance
-            with a word that is not in it, or with more phones than frames, has no phone loss.
+            with a word that is not in it, or with more phones than frames, has no CTC loss on phones.
     """
 
     consistency_weight: float = 0.0
     intermediate_weight: float = 0.0
     intermediate_layers: tuple[int, ...] = ()
     phone_weight: float = 0.0
-    phone_layer: int = 0
     phone_dictionary: str = ""
 
     def __post_init__(self) -> None:
@@ -64,20 +62,25 @@ class ObjectiveConfig:
         if self.phone_weight and not self.phone_dictionary:
             raise RecipeError(f"objective.phone_weight is {self.phone_weight}; phone_dictionary must name a file")
 
-    def verify(self, n_layers: int, augment: AugmentConfig) -> None:
+    def verify(self, model: AcousticModelConfig, augment: AugmentConfig) -> None:
         """Check against the rest of the recipe.
 
         Raises:
-            RecipeError: a layer does not exist or is the last one, or there is nothing in which two views can differ.
+            RecipeError: a layer does not exist or is the last one, there is a phone head without a weight or a weight
+                without a head, or there is nothing in which two views can differ.
         """
+        n_layers = model.n_layers
         for layer in self.intermediate_layers:
             if not (isinstance(layer, int) and 1 <= layer < n_layers):
                 raise RecipeError(
                     f"objective.intermediate_layers has {layer!r}; with {n_layers} layers it must lie in "
                     f"1..{n_layers - 1}"
                 )
-        if self.phone_weight and not 1 <= self.phone_layer <= n_layers:
-            raise RecipeError(f"objective.phone_layer is {self.phone_layer}; it must lie in 1..{n_layers}")
+        if bool(self.phone_weight) != bool(model.n_phones):
+            raise RecipeError(
+                f"objective.phone_weight is {self.phone_weight} and acoustic_model.n_phones {model.n_phones}; a head "
+                "has a weight above 0, and without one the weight is 0"
+            )
         if self.consistency_weight and not (augment.freq_masks or augment.time_masks):
             raise RecipeError(
                 f"objective.consistency_weight is {self.consistency_weight}, but augment has neither freq_masks nor "
@@ -86,17 +89,12 @@ class ObjectiveConfig:
 
 
 class TrainedNetwork(nn.Module):
-    """The acoustic model with the outputs that only training looks at; `auxiliary` are the weights of those."""
+    """The acoustic model with the outputs that only training looks at."""
 
     def __init__(self, acoustic_model: AcousticModel, config: ObjectiveConfig) -> None:
         super().__init__()
         self.acoustic_model = acoustic_model
-        self.auxiliary = nn.ModuleDict()
         self._intermediate = config.intermediate_layers if config.intermediate_weight else ()
-        self._phone_layer = config.phone_layer
-        if config.phone_weight:
-            width = 2 * acoustic_model.config.hidden_size
-            self.auxiliary["phones"] = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, PHONE_VOCABULARY_SIZE))
 
     def forward(
         self, features_RTF: Tensor, lengths_R: Tensor
@@ -104,8 +102,8 @@ class TrainedNetwork(nn.Module):
         """Log-probs and lengths as of the acoustic model, then of every intermediate layer, then of phones if any."""
         outputs, lengths_R = self.acoustic_model.encode(features_RTF, lengths_R)
         intermediate = tuple(self.acoustic_model.classify(outputs[layer - 1]) for layer in self._intermediate)
-        heads = self.auxiliary.values()
-        phones = tuple(head(outputs[self._phone_layer - 1]).float().log_softmax(-1) for head in heads)
+        has_phones = bool(self.acoustic_model.config.n_phones)
+        phones = (self.acoustic_model.classify_phones(outputs[-1]),) if has_phones else ()
         return self.acoustic_model.classify(outputs[-1]), lengths_R, intermediate, phones
 
 
@@ -164,7 +162,10 @@ class Objective:
         if views == 2:
             total = total + self._config.consistency_weight * consistency_loss(log_probs_RSV, lengths_R)
         for phones_RSP in phones:
-            total = total + self._config.phone_weight * self._phone_loss(phones_RSP, lengths_R, batch, views)
+            heard = self._phone_loss(phones_RSP, lengths_R, batch, views)
+            if views == 2:
+                heard = heard + self._config.consistency_weight * consistency_loss(phones_RSP, lengths_R)
+            total = total + self._config.phone_weight * heard
         n_utterances = len(batch.ids)
         return Losses(total, ctc.detach(), log_probs_RSV[:n_utterances].detach(), lengths_R[:n_utterances])
 

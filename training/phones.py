@@ -5,13 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from model.errors import PronunciationError
+from model.phones import PHONE_BOUNDARY_ID, Pronunciation, parse_pronunciations
 from model.tokenizer import Tokenizer
 from training.errors import RecipeError
 
-# The phones of CMUdict (ARPAbet without stress); index 0 is CTC's blank, index i + 1 is PHONES[i].
-_ARPABET = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
-PHONES = tuple(_ARPABET.split())
-PHONE_VOCABULARY_SIZE = len(PHONES) + 1
 SHOWN_WORDS = 5
 
 
@@ -19,21 +17,21 @@ class PhoneTargets:
     """From the units of a transcript to the phones that it is spoken with.
 
     Args:
-        pronunciations: phone indices of lower-case words, as `read_pronunciations` gives them.
+        pronunciations: of lower-case words, the commonest first, as `read_pronunciations` gives them.
         tokenizer: what the units mean.
     """
 
-    def __init__(self, pronunciations: Mapping[str, tuple[int, ...]], tokenizer: Tokenizer) -> None:
+    def __init__(self, pronunciations: Mapping[str, Sequence[Pronunciation]], tokenizer: Tokenizer) -> None:
         self._pronunciations, self._tokenizer = pronunciations, tokenizer
 
     def of(self, target: Sequence[int]) -> tuple[int, ...] | None:
-        """Phone indices, words joined without a mark between them; None where a word has no pronunciation."""
+        """Each word's first pronunciation, boundaries between them; None where a word has none."""
         phones: list[int] = []
         for word in self._tokenizer.decode(target).split():
             if word not in self._pronunciations:
                 return None
-            phones.extend(self._pronunciations[word])
-        return tuple(phones)
+            phones += [PHONE_BOUNDARY_ID, *self._pronunciations[word][0]]
+        return tuple(phones[1:])
 
     def coverage(self, targets: Sequence[Sequence[int]]) -> str:
         """A sentence on how many of a corpus's utterances have phones, and what the others lack.
@@ -60,30 +58,15 @@ class PhoneTargets:
         )
 
 
-def read_pronunciations(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """The first pronunciation of every word of a dictionary in CMUdict's format, stress left out.
-
-    A line is a word and its phones with blanks between; `#` begins a comment, as does `;;;` at the beginning of a line.
-    Further pronunciations are written `word(2)`.
+def read_pronunciations(path: str | os.PathLike[str]) -> dict[str, tuple[Pronunciation, ...]]:
+    """The pronunciations of every word of a dictionary in CMUdict's format (`model.phones`).
 
     Raises:
-        RecipeError: the file cannot be read, a line has no phones or one that is not among `PHONES`.
+        RecipeError: the file cannot be read, or a line is none.
     """
-    indices = {phone: index for index, phone in enumerate(PHONES, 1)}
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return parse_pronunciations(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"objective.phone_dictionary {str(path)!r} cannot be read: {error}") from error
-    pronunciations: dict[str, tuple[int, ...]] = {}
-    for number, line in enumerate(lines, 1):
-        if line.startswith(";;;") or not (fields := line.partition("#")[0].split()):
-            continue
-        word, phones = fields[0], [phone.rstrip("012") for phone in fields[1:]]
-        if unknown := [phone for phone in phones if phone not in indices]:
-            raise RecipeError(f"{path}, line {number}: {unknown[0]!r} is no phone of CMUdict: {_ARPABET}")
-        if not phones:
-            raise RecipeError(f"{path}, line {number}: {word!r} has no phones")
-        if word.endswith(")") and "(" in word[1:]:
-            continue
-        pronunciations.setdefault(word.lower(), tuple(indices[phone] for phone in phones))
-    return pronunciations
+    except PronunciationError as error:
+        raise RecipeError(f"{path}, {error}") from error

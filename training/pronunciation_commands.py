@@ -58,19 +58,27 @@ def train(
 def words(
     words: Annotated[Path, typer.Argument(metavar="WORDS", help="The words to pronounce, the first one of each line.")],
     dictionary: Annotated[Path, typer.Option(help="A dictionary that is believed where it has a word.")],
-    model: Annotated[Path, typer.Option(help="What `pronounce train` wrote, for all other words.")],
     out: Annotated[Path, typer.Option(help="The dictionary to write, in CMUdict's format.")],
+    model: Annotated[Path | None, typer.Option(help="What `pronounce train` wrote, for all other words.")] = None,
+    espeak: Annotated[
+        bool, typer.Option("--espeak", help="Instead of a model: the rules of espeak-ng, where that is installed.")
+    ] = False,
 ) -> None:
     """Write a pronouncing dictionary of a list of words: from a dictionary, and by the model where that has no word."""
     with clear_errors():
+        from model.errors import OptionError
         from model.letter_to_sound import load_letter_to_sound
-        from training.dictionary import pronounce_words, read_dictionary, read_words, write_dictionary
+        from training.dictionary import Pronouncer, pronounce_words, read_dictionary, read_words, write_dictionary
+        from training.espeak import Espeak
 
-        pronounced = pronounce_words(read_words(words), read_dictionary(dictionary), load_letter_to_sound(model))
+        if (model is None) != espeak:
+            raise OptionError("words that the dictionary lacks are pronounced by --model FILE or by --espeak: say one")
+        pronouncer: Pronouncer = load_letter_to_sound(model) if model is not None else Espeak()
+        pronounced = pronounce_words(read_words(words), read_dictionary(dictionary), pronouncer)
         write_dictionary(pronounced.dictionary, out)
         for problem in pronounced.left_out:
             typer.echo(f"left out: {problem}", err=True)
         typer.echo(
             f"{out}: {len(pronounced.dictionary)} words, {pronounced.n_looked_up} from {dictionary}, "
-            f"{pronounced.n_by_model} by the model; {len(pronounced.left_out)} left out"
+            f"{pronounced.n_by_model} by {'espeak-ng' if espeak else 'the model'}; {len(pronounced.left_out)} left out"
         )

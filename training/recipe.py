@@ -153,7 +153,7 @@ class Recipe:
                 f"checkpoint_minutes is {self.checkpoint_minutes}, evaluate_every {self.evaluate_every}; "
                 "at least 0 and 1 are needed"
             )
-        self.objective.verify(self.acoustic_model.n_layers, self.augment)
+        self.objective.verify(self.acoustic_model, self.augment)
 
 
 def load_recipe(source: str | os.PathLike[str]) -> Recipe:

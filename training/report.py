@@ -13,7 +13,6 @@ from pathlib import Path
 import jinja2
 import torch
 
-from model.decoder import decode_greedy
 from model.transcriber import Transcriber
 from training.bootstrap import CONFIDENCE, RESAMPLES, SEED
 from training.breakdown import by_durations, by_speakers, certainty, worst_utterances
@@ -52,7 +51,7 @@ class Subject:
         bundle = transcriber.bundle
         size = sum(parameter.numel() for parameter in bundle.acoustic_model.parameters())
         decoding = "greedy"
-        if bundle.language_model is not None and transcriber.decode is not decode_greedy:
+        if bundle.language_model is not None and not transcriber.greedy:
             search = bundle.language_model.search
             decoding = (
                 f"language model: weight {search.lm_weight:g}, word bonus {search.word_bonus:g}, "

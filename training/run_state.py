@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import nn
 
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
@@ -54,7 +53,6 @@ class RunState:
 
     Attributes:
         acoustic_model: the weights that the optimizer moves.
-        auxiliary: what else it moves, and what is left behind when the run ends; often without weights.
         averaged: the acoustic model's exponential moving average, which is what is evaluated and shipped.
         cmvn: normalisation, fixed after the start.
         optimizers: with their moments.
@@ -62,7 +60,6 @@ class RunState:
     """
 
     acoustic_model: AcousticModel
-    auxiliary: nn.Module
     averaged: AcousticModel
     cmvn: GlobalCMVN
     optimizers: list[torch.optim.Optimizer]
@@ -83,7 +80,6 @@ class RunState:
             "recipe": json.dumps(asdict(recipe)),
             "position": asdict(self.position),
             "acoustic_model": self.acoustic_model.state_dict(),
-            "auxiliary": self.auxiliary.state_dict(),
             "averaged": self.averaged.state_dict(),
             "cmvn": self.cmvn.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -106,14 +102,15 @@ class RunState:
         """
         state = torch.load(out / CHECKPOINT_FILE, map_location=fabric.device, weights_only=True)
         # Compared as recipes, so that a checkpoint from before an option existed goes on with that option's default.
-        written = build_recipe(json.loads(state["recipe"]), str(out / CHECKPOINT_FILE))
+        values = json.loads(state["recipe"])
+        values.get("objective", {}).pop("phone_layer", None)  # an option of earlier versions
+        written = build_recipe(values, str(out / CHECKPOINT_FILE))
         if replace(written, optimizer=replace(written.optimizer, epochs=recipe.optimizer.epochs)) != recipe:
             raise RecipeError(
                 f"{out} holds a run of another recipe; use another folder, or warm-start from its bundle. "
                 f"Its recipe: {state['recipe']}"
             )
         self.acoustic_model.load_state_dict(state["acoustic_model"])
-        self.auxiliary.load_state_dict(state.get("auxiliary", {}))
         self.averaged.load_state_dict(state["averaged"])
         self.cmvn.load_state_dict(state["cmvn"])
         stored = state["optimizers"] if "optimizers" in state else [state["optimizer"]]  # one, before there was Muon

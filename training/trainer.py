@@ -119,7 +119,7 @@ def train(
     for module in (front_end, cmvn, averaged):
         fabric.to_device(module)
     objective = Objective(recipe.objective, recipe.augment, front_end, cmvn, phones)
-    state = RunState(acoustic_model, trained.auxiliary, averaged, cmvn, optimizers, Position())
+    state = RunState(acoustic_model, averaged, cmvn, optimizers, Position())
     torch.manual_seed(recipe.seed + fabric.global_rank)  # every process drops out other units
     if resuming:
         state.load(out, recipe, fabric)
@@ -321,8 +321,13 @@ def _warm_start(
     if bundle.front_end.config != front_end.config:
         raise RecipeError(f"{path} has front end {bundle.front_end.config}; the recipe has {front_end.config}")
     cmvn.load_state_dict(bundle.cmvn.state_dict())
+    weights = bundle.acoustic_model.state_dict()
+    if not bundle.acoustic_model.config.n_phones:  # a head for phones begins at random
+        weights = {
+            key: value for key, value in acoustic_model.state_dict().items() if key.startswith("phone_")
+        } | weights
     try:
-        acoustic_model.load_state_dict(bundle.acoustic_model.state_dict())
+        acoustic_model.load_state_dict(weights)
     except RuntimeError as error:
         raise RecipeError(
             f"{path} has acoustic model {bundle.acoustic_model.config}; the recipe has {acoustic_model.config}"

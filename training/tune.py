@@ -1,6 +1,6 @@
-"""Weight, word bonus and blank penalty of a search, found by trying: those with the fewest word errors on a dev corpus.
+"""The weights of a search, found by trying: those with the fewest word errors on a dev corpus.
 
-Shape legend: S output frames, V vocabulary.
+Shape legend: S output frames, O outputs of the acoustic model.
 """
 
 import itertools
@@ -14,6 +14,7 @@ from model.beam_search import BeamSearch
 from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig
+from model.searches import make_search
 from model.transcriber import Transcriber
 from training.corpora import Utterance, normalize_transcript
 from training.metrics import ErrorCounts, word_errors
@@ -34,12 +35,13 @@ def tune(
     lm_weights: Sequence[float],
     word_bonuses: Sequence[float],
     blank_penalties: Sequence[float] | None = None,
+    letter_weights: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
     """Try every combination on the utterances; the best trial comes first.
 
-    The acoustic model runs once. Without `blank_penalties` the bundle's own is kept. `progress` is called with the
-    trials done and the trials in all.
+    The acoustic model runs once. Without `blank_penalties` or `letter_weights` the bundle's own is kept. `progress` is
+    called with the trials done and the trials in all.
 
     Raises:
         OptionError: the bundle has no language model, or there is nothing to try.
@@ -47,7 +49,8 @@ def tune(
     if bundle.language_model is None:
         raise OptionError(f"bundle {bundle.name!r} has no language model to tune; attach one first")
     penalties = [bundle.language_model.search.blank_penalty] if blank_penalties is None else blank_penalties
-    combinations = list(itertools.product(lm_weights, word_bonuses, penalties))
+    letters = [bundle.language_model.search.letter_weight] if letter_weights is None else letter_weights
+    combinations = list(itertools.product(lm_weights, word_bonuses, penalties, letters))
     if not combinations or not utterances:
         raise OptionError(
             f"there are {len(combinations)} combinations of weights and {len(utterances)} utterances; 1 is the least"
@@ -55,10 +58,17 @@ def tune(
     transcriber = Transcriber(bundle, greedy=True)
     heard = [transcriber.log_probs(decode_audio(utterance.path)) for utterance in utterances]
     references = [normalize_transcript(utterance.transcript) for utterance in utterances]
-    search = BeamSearch(bundle.tokenizer, bundle.language_model)
+    search = make_search(bundle)
+    assert search is not None
     trials = []
-    for done, (weight, bonus, penalty) in enumerate(combinations, 1):
-        config = replace(bundle.language_model.search, lm_weight=weight, word_bonus=bonus, blank_penalty=penalty)
+    for done, (weight, bonus, penalty, letter_weight) in enumerate(combinations, 1):
+        config = replace(
+            bundle.language_model.search,
+            lm_weight=weight,
+            word_bonus=bonus,
+            blank_penalty=penalty,
+            letter_weight=letter_weight,
+        )
         hypotheses = list(_texts(search.with_config(config), heard, bundle))
         trials.append(Trial(config, word_errors(references, hypotheses)))
         if progress:
@@ -67,6 +77,6 @@ def tune(
 
 
 def _texts(search: BeamSearch, heard: Sequence[Tensor], bundle: Bundle) -> Iterator[str]:
-    for log_probs_SV in heard:
-        units = search.decode(log_probs_SV)
+    for log_probs_SO in heard:
+        units = search.decode(log_probs_SO)
         yield " ".join(bundle.tokenizer.decode([unit.id for unit in units]).split())

@@ -114,14 +114,16 @@ def _recordings(
 
 
 def segments_of(
-    transcriber: Transcriber, log_probs_SV: Tensor, config: RejectionConfig, speech: bool, source: str
+    transcriber: Transcriber, log_probs_SO: Tensor, config: RejectionConfig, speech: bool, source: str
 ) -> list[Heard]:
     """The segments of a recording, as they are judged in transcribing; log-probs of the whole."""
+    tokenizer = transcriber.bundle.tokenizer
+    log_probs_SV = log_probs_SO[:, : tokenizer.vocabulary_size]
     frame_s, duration_s = transcriber.frame_s, len(log_probs_SV) * transcriber.frame_s
     found = build_segments(
         decode_greedy(log_probs_SV),
         log_probs_SV,
-        transcriber.bundle.tokenizer,
+        tokenizer,
         frame_s=frame_s,
         duration_s=duration_s,
     )

@@ -1,15 +1,17 @@
 """A row's answer does not depend on the rows beside it, nor on what stands in its padding."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.acoustic_model import STRIDES, AcousticModel, AcousticModelConfig, subsampled_length
 from model.errors import OptionError
+from model.phones import N_PHONES
 
 N_FEATURES = 20
 
@@ -133,11 +135,29 @@ def test_without_layer_norm_louder_features_are_louder_inside() -> None:
         ("dropout", -0.1),
         ("dropout", math.nan),
         ("subsampling", 3),
+        ("n_phones", 40),
     ],
 )
 def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
     with pytest.raises(OptionError, match=f"{option} is {value}"):
         AcousticModelConfig(**{option: value})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_a_phone_head_stands_beside_that_of_characters_and_changes_nothing_of_it() -> None:
+    features_BTF, lengths_B = torch.randn(2, 50, N_FEATURES), torch.tensor([50, 23])
+    plain = small_model()
+    both = AcousticModel(replace(plain.config, n_phones=N_PHONES)).eval()
+    both.load_state_dict(plain.state_dict(), strict=False)
+    log_probs_BSO, out_lengths_B = both(features_BTF, lengths_B)
+    assert log_probs_BSO.shape[-1] == both.config.n_outputs == 7 + N_PHONES
+    expected_BSV, expected_lengths_B = plain(features_BTF, lengths_B)
+    assert torch.equal(log_probs_BSO[..., :7], expected_BSV)
+    assert torch.equal(out_lengths_B, expected_lengths_B)
+    sums_BS = log_probs_BSO[..., 7:].exp().sum(-1)
+    torch.testing.assert_close(sums_BS, torch.ones_like(sums_BS), rtol=0, atol=1e-5)
+    x_BSD = both.encode(features_BTF, lengths_B)[0][-1]
+    by_hand_BSP = (nn.functional.layer_norm(x_BSD, (16,)) @ both.phone_head.weight.T + both.phone_head.bias).softmax(-1)
+    torch.testing.assert_close(log_probs_BSO[..., 7:].exp(), by_hand_BSP, rtol=1e-4, atol=1e-5)
 
 
 def small_model(*, utterance_mean: bool = True, subsampling: int = 4, layer_norm: bool = True) -> AcousticModel:

@@ -26,12 +26,17 @@ def test_with_all_the_future_it_is_the_model_itself(tiny_bundle: Bundle, sizes: 
 
 
 @settings(deadline=None, max_examples=10)
-@given(sizes=sizes, right_frames=st.integers(1, 8), subsampling=st.sampled_from([2, 4, 8]))
+@given(
+    sizes=sizes,
+    right_frames=st.integers(1, 8),
+    subsampling=st.sampled_from([2, 4, 8]),
+    n_phones=st.sampled_from([0, 41]),
+)
 def test_the_past_is_never_forgotten(
-    make_bundle: BundleMaker, sizes: list[int], right_frames: int, subsampling: int
+    make_bundle: BundleMaker, sizes: list[int], right_frames: int, subsampling: int, n_phones: int
 ) -> None:
     """Where the future does not count, any cut and any right context give what the whole gives."""
-    model = make_bundle(1, utterance_mean=False, subsampling=subsampling).acoustic_model
+    model = make_bundle(1, utterance_mean=False, subsampling=subsampling, n_phones=n_phones).acoustic_model
     for layer in model.layers:
         assert isinstance(layer, ResidualBiLSTM)
         for weights in layer.lstm.backward_lstm.parameters():

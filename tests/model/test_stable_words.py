@@ -179,7 +179,7 @@ def test_silence_is_forgotten() -> None:
     words = new_words()
     for _ in range(50):
         assert words.feed(rows("_" * 50), rows("_" * 10), duration_s=1.0) == []
-        assert len(words._rows_SV) < 300
+        assert len(words._rows_SO) < 300
 
 
 def new_words(decode: object = decode_greedy, rejection: RejectionConfig | None = None) -> StableWords:

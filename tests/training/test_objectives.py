@@ -19,12 +19,13 @@ from features.front_end import FrontEnd
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
 from model.checkpoint import load_bundle
+from model.phones import N_PHONES, PHONES
 from model.tokenizer import CharacterTokenizer
 from training.augment import spec_augment
 from training.dataset import Batch, SpeechDataset
 from training.errors import RecipeError
 from training.objectives import SECOND_VIEW, Objective, ObjectiveConfig, TrainedNetwork, consistency_loss
-from training.phones import PHONES, PhoneTargets, read_pronunciations
+from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe, build_recipe
 from training.sampler import BatchPlan
@@ -32,12 +33,12 @@ from training.selection import select_utterances
 from training.trainer import train
 
 QUIET = ProgressReport(quiet=True)
+UNITS = ("blank", "/", *PHONES)  # what the phone head writes
 EVERYTHING = ObjectiveConfig(
     consistency_weight=0.2,
     intermediate_weight=0.3,
     intermediate_layers=(1,),
     phone_weight=0.5,
-    phone_layer=1,
     phone_dictionary="tones.dict",
 )
 # What some of the sung "words" might be spoken like; CAB, CC and others are left out.
@@ -69,7 +70,8 @@ def dictionary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def parts(recipe: Recipe, config: ObjectiveConfig, dictionary: Path | None = None) -> tuple[Objective, TrainedNetwork]:
     torch.manual_seed(5)
-    acoustic_model = AcousticModel(recipe.acoustic_model)
+    n_phones = N_PHONES if config.phone_weight else 0
+    acoustic_model = AcousticModel(replace(recipe.acoustic_model, n_phones=n_phones))
     front_end, cmvn = FrontEnd(recipe.front_end), GlobalCMVN(recipe.front_end.n_features)
     phones = PhoneTargets(read_pronunciations(dictionary), CharacterTokenizer()) if dictionary else None
     return Objective(config, recipe.augment, front_end, cmvn, phones), TrainedNetwork(acoustic_model, config)
@@ -169,19 +171,20 @@ def test_an_intermediate_loss_of_weight_0_is_the_plain_loss(recipe: Recipe, batc
 def test_the_phone_loss_is_that_of_the_utterances_that_can_be_pronounced(
     recipe: Recipe, batch: Batch, dictionary: Path
 ) -> None:
-    config = ObjectiveConfig(phone_weight=0.5, phone_layer=1, phone_dictionary=str(dictionary))
+    config = ObjectiveConfig(phone_weight=0.5, phone_dictionary=str(dictionary))
     objective, network = parts(recipe, config, dictionary)
     losses = objective.losses(network, batch, 0)
     texts = [read_text(batch, row) for row in range(3)]
     assert texts == ["abc", "a b c", "b cab"]  # the last one has a word that nobody pronounces
     features_BTF, lengths_B = features_by_hand(recipe, batch, 0)
     expected = 0.0
-    for row, spoken in ((0, "EY B IY S IY"), (1, "AH B IY S IY")):
-        target_U = torch.tensor([PHONES.index(phone) + 1 for phone in spoken.split()])
+    for row, spoken in ((0, "EY B IY S IY"), (1, "AH / B IY / S IY")):
+        target_U = torch.tensor([UNITS.index(phone) for phone in spoken.split()])
         outputs, lengths_1 = network.acoustic_model.encode(
             features_BTF[row : row + 1, : lengths_B[row]], lengths_B[row : row + 1]
         )
-        log_probs_SP = network.auxiliary["phones"](outputs[0])[0, : int(lengths_1)].log_softmax(-1)
+        model = network.acoustic_model
+        log_probs_SP = model.phone_head(model.phone_norm(outputs[-1]))[0, : int(lengths_1)].log_softmax(-1)
         loss = nn.functional.ctc_loss(
             log_probs_SP, target_U, lengths_1[0], torch.tensor(len(target_U)), reduction="sum"
         )
@@ -194,12 +197,14 @@ def test_the_phone_loss_is_that_of_the_utterances_that_can_be_pronounced(
 
 def test_a_batch_that_nobody_can_pronounce_has_no_phone_loss(recipe: Recipe, batch: Batch, tmp_path: Path) -> None:
     (tmp_path / "none.dict").write_text("zebra Z IY1 B R AH0\n")
-    config = ObjectiveConfig(phone_weight=0.5, phone_layer=2, phone_dictionary=str(tmp_path / "none.dict"))
+    config = ObjectiveConfig(phone_weight=0.5, phone_dictionary=str(tmp_path / "none.dict"))
     objective, network = parts(recipe, config, tmp_path / "none.dict")
     losses = objective.losses(network, batch, 0)
     assert losses.total.item() == losses.ctc.item()
     torch.autograd.backward(losses.total)
-    assert all(weight.grad is not None and not weight.grad.any() for weight in network.auxiliary.parameters())
+    assert all(
+        weight.grad is not None and not weight.grad.any() for weight in network.acoustic_model.phone_head.parameters()
+    )
 
 
 def test_the_losses_of_a_batch_are_the_sums_of_its_shards(recipe: Recipe, dictionary: Path) -> None:
@@ -238,9 +243,8 @@ def test_a_batch_without_utterances_gives_every_weight_a_gradient_of_zero(
         ({"intermediate_weight": 0.3}, "must name a layer"),
         ({"intermediate_layers": [2]}, r"intermediate_layers has 2; with 2 layers it must lie in 1\.\.1"),
         ({"intermediate_layers": ["one"]}, "intermediate_layers has 'one'"),
-        ({"phone_weight": 0.5, "phone_layer": 1}, "phone_dictionary must name a file"),
-        ({"phone_weight": 0.5, "phone_layer": 3, "phone_dictionary": "x"}, r"phone_layer is 3; it must lie in 1\.\.2"),
-        ({"phone_weight": 0.5, "phone_dictionary": "x"}, "phone_layer is 0"),
+        ({"phone_weight": 0.5}, "phone_dictionary must name a file"),
+        ({"phone_weight": 0.5, "phone_dictionary": "x"}, "phone_weight is 0.5 and acoustic_model.n_phones 0"),
         ({"phone_weight": -1}, "phone_weight is -1"),
         ({"strength": 1}, "unknown option 'strength'"),
     ],
@@ -253,7 +257,12 @@ def test_what_cannot_be_asked_is_refused_by_name(recipe: Recipe, options: dict[s
 
 def test_two_views_without_masks_are_refused(recipe: Recipe) -> None:
     with pytest.raises(RecipeError, match="two views of an utterance would be the same"):
-        replace(recipe, objective=EVERYTHING, augment=replace(recipe.augment, freq_masks=0, time_masks=0))
+        replace(
+            recipe,
+            objective=EVERYTHING,
+            acoustic_model=replace(recipe.acoustic_model, n_phones=N_PHONES),
+            augment=replace(recipe.augment, freq_masks=0, time_masks=0),
+        )
 
 
 @pytest.fixture
@@ -261,6 +270,7 @@ def everything(recipe: Recipe, dictionary: Path) -> Recipe:
     return replace(
         recipe,
         objective=replace(EVERYTHING, phone_dictionary=str(dictionary)),
+        acoustic_model=replace(recipe.acoustic_model, n_phones=N_PHONES),
         optimizer=replace(recipe.optimizer, epochs=2, muon_lr=2e-3),
         data=replace(recipe.data, dev=""),
     )
@@ -290,22 +300,26 @@ def test_interrupted_with_every_objective_a_run_goes_on_to_the_same_weights(
     whole, resumed = (
         torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("undisturbed", "killed")
     )
-    assert len(whole["auxiliary"]) == 4
-    for part in ("acoustic_model", "averaged", "auxiliary"):
+    for part in ("acoustic_model", "averaged"):
         assert whole[part].keys() == resumed[part].keys()
         assert all(torch.equal(weight, resumed[part][name]) for name, weight in whole[part].items()), part
     shipped = load_bundle(tmp_path / "killed" / "bundle").acoustic_model
     assert shipped.state_dict().keys() == AcousticModel(recipe.acoustic_model).state_dict().keys()
 
 
-def test_a_checkpoint_from_before_there_were_auxiliary_weights_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize("objective", [None, {"phone_layer": 0}])
+def test_a_checkpoint_with_the_options_of_earlier_versions_goes_on(
+    recipe: Recipe, objective: dict[str, Any] | None, tmp_path: Path
+) -> None:
     plain = replace(recipe, optimizer=replace(recipe.optimizer, epochs=1), data=replace(recipe.data, dev=""))
     train(plain, tmp_path, accelerator="cpu", report=QUIET)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    del state["auxiliary"]
     values = json.loads(state["recipe"])
-    del values["objective"]
-    torch.save({**state, "recipe": json.dumps(values)}, tmp_path / "last.ckpt")
+    if objective is None:
+        del values["objective"]
+    else:
+        values["objective"] |= objective
+    torch.save({**state, "auxiliary": {}, "recipe": json.dumps(values)}, tmp_path / "last.ckpt")
     longer = replace(plain, optimizer=replace(plain.optimizer, epochs=2))
     train(longer, tmp_path, accelerator="cpu", report=QUIET)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
