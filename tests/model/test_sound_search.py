@@ -106,10 +106,9 @@ def best_by_brute_force(log_probs_SO: Tensor, config: BeamSearchConfig) -> dict[
     possible = [0, PHONE_BOUNDARY_ID, *(PHONE_UNITS.index(phone) + 1 for phone in HEARD)]
     for path in itertools.product(possible, repeat=len(phones_SP)):
         units = [unit for unit, _ in itertools.groupby(path) if unit]
-        parts = ["".join(map(chr, group)) for group in _split(units)]
-        ways = [meanings.get(tuple(map(ord, part)), []) for part in parts]
+        said = [meanings.get(tuple(group), []) for group in _split(units)]
         score = float(phones_SP[range(len(path)), list(path)].sum())
-        for words in itertools.product(*ways):
+        for words in itertools.product(*said):
             acoustic[words] = max(acoustic[words], score)
     told = {words: config.lm_weight * log10_probability(words) + config.word_bonus * len(words) for words in acoustic}
     scores = {words: heard + told[words] for words, heard in acoustic.items()}
