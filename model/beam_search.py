@@ -12,7 +12,6 @@ speech recognition with recurrent neural networks", ICML 2014; the search itself
 """
 
 import copy
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,6 @@ from flashlight.lib.text.decoder import (
     LexiconDecoder,
     LexiconDecoderOptions,
     LMState,
-    SmearingMode,
     Trie,
 )
 from flashlight.lib.text.decoder.kenlm import KenLM
@@ -44,14 +42,13 @@ from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
 from model.turns import Gate
 from model.unlocked_search import SearchSteps, searches_unlocked
 from model.word_evidence import MOST_READINGS, Reading, attach, weigh
-from model.word_units import Letters, WordUnits
+from model.word_units import Letters, WordUnits, grow_trie
 
 UNKNOWN_WORD = "<unk>"
 IMPOSSIBLE = -1e4  # a log-probability that no beam survives
 # Searched at once, half a second of audio: 2 ms with the shipped widths. Between pieces more urgent searches have their
 # turn, and the work can be cancelled.
 PIECE_FRAMES = 12
-MOST_ALIKE = 6  # words with the same units that flashlight's trie can tell; the commonest are kept
 MOST_WAYS = 6  # to write a term of several words
 TERM_STEP = 0.5  # to which what a term of several words adds is rounded: every value is a unit that is searched with
 
@@ -113,23 +110,13 @@ class BeamSearch:
         self.boundary = tokenizer.encode(WORD_BOUNDARY)[0]
         self._boundary_U = torch.full((units.n_units,), IMPOSSIBLE)
         self._boundary_U[units.boundary] = 0.0
-        self._trie = self._grow_trie()
+        start = self._lm.start(False)
+        ahead = (self._lm.score(start, index)[1] for index in range(len(writable)))
+        self._trie = grow_trie(units, zip(self._lexicon, ahead, strict=True))
         self._hot = _Hot()
         self._cancelled: CancelToken | None = None
         self._gate = Gate((at_once or processors()) if searches_unlocked() else 1)
         self._use(language_model.search)
-
-    def _grow_trie(self) -> Trie:
-        trie, start = Trie(self._units.n_units, self._units.boundary), self._lm.start(False)
-        alike: Counter[tuple[int, ...]] = Counter()  # words that are written the same
-        for index, word in enumerate(self._lexicon):
-            _, score = self._lm.score(start, index)
-            for way in self._units.ways(word):
-                alike[(*way,)] += 1
-                if alike[(*way,)] <= MOST_ALIKE:
-                    trie.insert([*way, self._units.boundary], index, score)
-        trie.smear(SmearingMode.MAX)
-        return trie
 
     def with_config(self, config: BeamSearchConfig) -> "BeamSearch":
         """The same search with other weights and widths; shares the lexicon and the model, so it costs nothing."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.decoder import DecodedUnit
+from model.decoder import DecodedUnit, Sound
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Hypothesis:
             the n-gram model; one more than there are words.
         score: what hypotheses are ordered by, the higher the better.
         boost: what of the score is there because hot words were found.
+        sounds: of each word, how it was heard; none where it was not searched by its sounds.
     """
 
     words: tuple[str, ...]
@@ -26,6 +27,7 @@ class Hypothesis:
     word_log10probs: tuple[float, ...]
     score: float
     boost: float = 0.0
+    sounds: tuple[tuple[Sound, ...], ...] = ()
 
     @property
     def text(self) -> str:

@@ -11,7 +11,6 @@ Source: Rao, Peng, Sak and Beaufays, "Grapheme-to-phoneme conversion using long 
 networks", ICASSP 2015: the deep bidirectional LSTM with a CTC layer.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
@@ -28,6 +26,7 @@ from torch import Tensor, nn
 from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
 from model.phones import PHONE_BOUNDARY_ID, PHONES, Pronunciation
+from model.weights_file import dump_model, parse_model
 
 FORMAT_VERSION = 1
 LONGEST_WORD = 100  # letters
@@ -166,20 +165,15 @@ def _read(log_probs_TC: Tensor) -> Pronunciation:
 def dump(model: LetterToSound) -> bytes:
     """A model as the content of a safetensors file: weights as float16, all else as JSON in the file's metadata."""
     record = {"format_version": FORMAT_VERSION, "config": asdict(model.config), "training": model.record}
-    weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in model.state_dict().items()}
-    return safetensors.torch.save(weights, {"letter_to_sound": json.dumps(record)})
+    return dump_model(model, "letter_to_sound", record)
 
 
 def parse(content: bytes) -> LetterToSound:
     """The model of such a file, in evaluation mode, float64; what is wrong with it is raised as OptionError."""
     try:
-        # A safetensors file is 8 bytes with the length of its header, the header as JSON, and the weights.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        record = json.loads(header["__metadata__"]["letter_to_sound"])
-        if record["format_version"] != FORMAT_VERSION:
-            raise OptionError(f"it has format {record['format_version']!r}; format {FORMAT_VERSION} can be read")
+        record, weights = parse_model(content, "letter_to_sound", FORMAT_VERSION)
         model = LetterToSound(LetterToSoundConfig(**record["config"]), record["training"])
-        model.load_state_dict({key: tensor.float() for key, tensor in safetensors.torch.load(content).items()})
+        model.load_state_dict(weights)
     except _UNUSABLE_CONTENT as error:
         raise OptionError(f"no letter-to-sound model: {error}") from error
     return model.double().eval().requires_grad_(False)

@@ -13,7 +13,6 @@ among the `unknown_words` that the training text had outside the vocabulary, so 
 likelier than a rare one that is known.
 """
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from jaxtyping import Float, Int
 from safetensors import SafetensorError
@@ -29,6 +27,7 @@ from torch import Tensor, nn
 
 from model.errors import OptionError
 from model.prefix_tree import PrefixTree, grow_tree
+from model.weights_file import dump_model, parse_model
 
 FORMAT_VERSION = 1
 END, UNKNOWN = range(2)  # the end of a sentence is also what stands before the first word
@@ -209,21 +208,16 @@ def dump(model: NeuralLanguageModel) -> bytes:
         "words": model.words,
         "training": model.record,
     }
-    weights = {key: tensor.detach().cpu().half().contiguous() for key, tensor in model.state_dict().items()}
-    return safetensors.torch.save(weights, {"neural_lm": json.dumps(record)})
+    return dump_model(model, "neural_lm", record)
 
 
 def parse(content: bytes) -> NeuralLanguageModel:
     """The model of such a file, in evaluation mode, float32; what is wrong with it is raised as OptionError."""
     try:
-        # A safetensors file is 8 bytes with the length of its header, the header as JSON, and the weights.
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        record = json.loads(header["__metadata__"]["neural_lm"])
-        if record["format_version"] != FORMAT_VERSION:
-            raise OptionError(f"it has format {record['format_version']!r}; format {FORMAT_VERSION} can be read")
+        record, weights = parse_model(content, "neural_lm", FORMAT_VERSION)
         config = NeuralLanguageModelConfig(**{**record["config"], "cutoffs": tuple(record["config"]["cutoffs"])})
         model = NeuralLanguageModel(record["words"], config, record["training"])
-        model.load_state_dict({key: tensor.float() for key, tensor in safetensors.torch.load(content).items()})
+        model.load_state_dict(weights)
     except _UNUSABLE_CONTENT as error:
         raise OptionError(f"no neural language model: {error}") from error
     return model.eval().requires_grad_(False)

@@ -25,7 +25,7 @@ from model.hot_words import HotWords
 from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, RescoringConfig
 from model.neural_language_model import NeuralLanguageModel
-from model.word_evidence import Reading, attach, weigh
+from model.word_evidence import Reading, attach, hear, weigh
 
 
 class Rescorer:
@@ -64,7 +64,7 @@ class Rescorer:
         """The units of the first hypothesis, with what the others say of its words."""
         best = stretch.hypotheses[0]
         evidence = weigh([self._reading(hypothesis) for hypothesis in stretch.hypotheses], best.word_log10probs)
-        return attach(best.units, self.boundary, evidence)
+        return attach(best.units, self.boundary, hear(evidence, best.sounds))
 
     def _reading(self, hypothesis: Hypothesis) -> Reading:
         ends, reached = [], 0

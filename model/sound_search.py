@@ -33,7 +33,7 @@ from model.letter_to_sound import LetterToSound
 from model.phones import N_PHONES
 from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, Tokenizer
-from model.word_evidence import Reading, attach, weigh
+from model.word_evidence import Reading, attach, hear, weigh
 from model.word_units import Sounds
 
 MOST_JUDGED = 16  # word sequences of a stretch that the letters are asked about
@@ -78,18 +78,22 @@ class SoundSearch(BeamSearch):
             found = self._judged(stretch_SO)
             word_log10probs = self._log10probs(found[0])
             evidence = weigh([one.reading for one in found], word_log10probs)
-            spelled = self._with_sounds(attach(self._spell(found[0], stretch_SO), self.boundary, evidence), found[0])
+            spelled = self._spell(found[0], stretch_SO)
+            evidence = hear(evidence, self._sounds(found[0], spelled))
+            spelled = attach(spelled, self.boundary, evidence)
             append_stretch(units, [_shifted(unit, first) for unit in spelled], self.boundary)
         return units
 
     def _hypotheses(self, log_probs_SO: Tensor, first_frame: int, n: int) -> list[Hypothesis]:
         hypotheses = []
         for one in self._judged(log_probs_SO, max(n, MOST_JUDGED))[:n]:
-            units = tuple(_shifted(unit, first_frame) for unit in self._spell(one, log_probs_SO))
+            spelled = self._spell(one, log_probs_SO)
+            units = tuple(_shifted(unit, first_frame) for unit in spelled)
             scores, words = self._log10probs(one), one.reading.words
             told = self.config.lm_weight * sum(scores) + self.config.word_bonus * len(words) + one.boost
             score = one.reading.score
-            hypotheses.append(Hypothesis(words, units, score - told, scores, score, one.boost))
+            sounds = self._sounds(one, spelled)
+            hypotheses.append(Hypothesis(words, units, score - told, scores, score, one.boost, sounds))
         return hypotheses
 
     def _ways_of(self, word: str) -> Sequence[Sequence[int]]:
@@ -176,19 +180,17 @@ class SoundSearch(BeamSearch):
             ]
         return units
 
-    def _with_sounds(self, units: Sequence[DecodedUnit], found: "_Found") -> list[DecodedUnit]:
-        """The units, the evidence of each word with its sounds."""
-        waiting = iter(found.sounds(self._units.boundary))
-        spoken = []
-        for unit in units:
-            if unit.evidence is not None:
-                sounds = tuple(
-                    Sound(one.id, one.first_frame - unit.first_frame, one.last_frame - unit.first_frame)
-                    for one in next(waiting)
-                )
-                unit = replace(unit, evidence=replace(unit.evidence, sounds=sounds))
-            spoken.append(unit)
-        return spoken
+    def _sounds(self, found: "_Found", units: Sequence[DecodedUnit]) -> tuple[tuple[Sound, ...], ...]:
+        """Of each word, which begin with the first unit and behind boundaries."""
+        begins = [
+            unit.first_frame
+            for at, unit in enumerate(units)
+            if unit.id != self.boundary and (at == 0 or units[at - 1].id == self.boundary)
+        ]
+        return tuple(
+            tuple(Sound(one.id, one.first_frame - begin, one.last_frame - begin) for one in sounds)
+            for begin, sounds in zip(begins, found.sounds(self._units.boundary), strict=True)
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
-from model.decoder import DecodedUnit, WordEvidence
+from model.decoder import DecodedUnit, Sound, WordEvidence
 from model.transcript import MOST_ALTERNATIVES, Alternative
 
 SCORE_SCALE = 0.35  # of the search's scores: a beam's best few would otherwise share everything among themselves
@@ -55,6 +55,13 @@ def weigh(readings: Sequence[Reading], word_log10probs: Sequence[float]) -> list
         alternatives = tuple(Alternative(text, part) for text, part in others)
         evidence.append(WordEvidence(word_log10probs[at], word_log10probs[at + 1], share, alternatives))
     return evidence
+
+
+def hear(evidence: Sequence[WordEvidence], sounds: Sequence[tuple[Sound, ...]]) -> list[WordEvidence]:
+    """The evidence for each word, with its sounds; as it is where there are none."""
+    if not sounds:
+        return [*evidence]
+    return [replace(one, sounds=heard) for one, heard in zip(evidence, sounds, strict=True)]
 
 
 def attach(units: Iterable[DecodedUnit], boundary: int, evidence: Iterable[WordEvidence]) -> list[DecodedUnit]:

@@ -3,16 +3,21 @@
 Shape legend: S output frames, O outputs of the acoustic model, U units and blank.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
+from flashlight.lib.text.decoder import SmearingMode, Trie
 from jaxtyping import Float
 from torch import Tensor
 
 from model.phones import N_PHONES, PHONE_BOUNDARY_ID, Pronunciation
 from model.tokenizer import WORD_BOUNDARY, Tokenizer
 
+MOST_ALIKE = 6  # words with the same units that flashlight's trie can tell
 
+
+@runtime_checkable  # the shape checks of the tests ask
 class WordUnits(Protocol):
     """Units of words, 1..U-1; index 0 is CTC's blank, and `boundary` stands between words."""
 
@@ -64,3 +69,22 @@ class Sounds:
     def ways(self, word: str) -> Sequence[Sequence[int]]:
         """Its pronunciations."""
         return self._pronunciations.get(word, ())
+
+
+def grow_trie(units: WordUnits, words: Iterable[tuple[str, float]]) -> Trie:
+    """The lexicon as the search goes through it, a path for every way to write a word, with a boundary at its end.
+
+    Args:
+        units: how the words are written.
+        words: each with the log10 probability that is looked ahead to; the n-th has label n. Of words with the same
+            units only the first `MOST_ALIKE` are found.
+    """
+    trie = Trie(units.n_units, units.boundary)
+    alike: Counter[tuple[int, ...]] = Counter()
+    for label, (word, log10prob) in enumerate(words):
+        for way in units.ways(word):
+            alike[(*way,)] += 1
+            if alike[(*way,)] <= MOST_ALIKE:
+                trie.insert([*way, units.boundary], label, log10prob)
+    trie.smear(SmearingMode.MAX)
+    return trie

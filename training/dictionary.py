@@ -8,7 +8,8 @@ from typing import Protocol
 
 from model.errors import OptionError, PronunciationError
 from model.phones import Pronunciation, format_pronunciations, parse_pronunciations
-from training.errors import CorpusError, StorageError
+from training.errors import CorpusError
+from training.whole_files import store_file
 
 Dictionary = Mapping[str, tuple[Pronunciation, ...]]  # the first pronunciation of a word first
 
@@ -95,26 +96,7 @@ def write_dictionary(dictionary: Dictionary, path: str | os.PathLike[str]) -> No
     Raises:
         StorageError: it could not be written; what was there before is kept.
     """
-    replace_file(Path(path), format_pronunciations(dictionary).encode())
-
-
-def replace_file(target: Path, content: bytes) -> None:
-    """Write a file beside `target`, then let it take its place.
-
-    Raises:
-        StorageError: it could not be written; what was there before is kept.
-    """
-    scratch = target.with_name(f".{target.name}.tmp")
-    try:
-        with scratch.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, target)
-    except OSError as error:
-        raise StorageError(f"{target} could not be written: {error}; what was there before is kept") from error
-    finally:
-        scratch.unlink(missing_ok=True)
+    store_file(Path(path), format_pronunciations(dictionary).encode())
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:

@@ -24,10 +24,11 @@ from model.errors import OptionError
 from model.letter_to_sound import BLANK, LetterToSound, LetterToSoundConfig, classes, dump, parse
 from model.phones import PHONE_UNITS, Pronunciation
 from training.commit import git_commit
-from training.dictionary import Dictionary, replace_file
+from training.dictionary import Dictionary
 from training.errors import CorpusError, DivergedError, RecipeError
 from training.letter_to_sound_recipe import LetterToSoundRecipe, learning_rate
 from training.metrics import ErrorCounts, word_errors
+from training.whole_files import store_file
 
 SAY_EVERY_S = 30.0
 
@@ -96,7 +97,7 @@ def train_letter_to_sound(
             errors = measure(parse(dump(model)), held_out)
         model.record |= {"phone_error_rate": errors.phones.rate, "word_error_rate": errors.word_error_rate}
         content = dump(model)
-        replace_file(Path(out), content)
+        store_file(Path(out), content)
         say(f"held-out phone error rate {errors.phones.rate:.2%}, word error rate {errors.word_error_rate:.2%}")
 
     while run.share() < 1:

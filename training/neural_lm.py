@@ -36,6 +36,7 @@ from training.neural_recipe import NeuralLMRecipe, fit_cutoffs, learning_rate
 from training.neural_text import Sentences, split
 from training.ngram_text import NgramText, limit_vocabulary
 from training.run_state import guard_storage
+from training.whole_files import replace_file
 
 MODEL_FILE = "neural_lm.safetensors"
 CHECKPOINT_FILE = "last.ckpt"
@@ -247,10 +248,10 @@ class _Run:
         }
         packed = io.BytesIO()
         torch.save(state, packed)
-        _replace_file(self.out / MODEL_FILE, dump(self.model))
+        replace_file(self.out / MODEL_FILE, dump(self.model))
         history = "".join(json.dumps(line) + "\n" for line in self.position.history)
-        _replace_file(self.out / HISTORY_FILE, history.encode())
-        _replace_file(self.out / CHECKPOINT_FILE, packed.getvalue())
+        replace_file(self.out / HISTORY_FILE, history.encode())
+        replace_file(self.out / CHECKPOINT_FILE, packed.getvalue())
 
     def _made_of(self) -> str:
         """What may not change between a run and its resumption, in short."""
@@ -292,15 +293,3 @@ def _device(accelerator: str) -> torch.device:
     if accelerator == "cuda" and not there:
         raise RecipeError("accelerator is cuda, but torch finds no such device; use cpu")
     return torch.device("cuda" if there and accelerator != "cpu" else "cpu")
-
-
-def _replace_file(target: Path, content: bytes) -> None:
-    scratch = target.with_name(f".{target.name}.tmp")
-    try:
-        with scratch.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)

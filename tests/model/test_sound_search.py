@@ -18,9 +18,11 @@ from model.beam_search import IMPOSSIBLE
 from model.decoder import DecodedUnit
 from model.errors import HotWordError, OptionError
 from model.hot_words import HotWords
-from model.language_model import BeamSearchConfig, LanguageModel
+from model.language_model import BeamSearchConfig, LanguageModel, RescoringConfig
 from model.letter_to_sound import LetterToSound
+from model.neural_language_model import NeuralLanguageModel
 from model.phones import N_PHONES, PHONE_BOUNDARY_ID, PHONE_UNITS, Pronunciation, parse_pronunciations
+from model.rescoring import Rescorer
 from model.sound_search import SoundSearch
 from model.tokenizer import CharacterTokenizer
 from tests.arpa import arpa
@@ -200,6 +202,20 @@ def test_words_come_with_letters_sounds_and_evidence(bigrams: Path) -> None:
     assert [sound.first for sound in second.evidence.sounds] == [-1, 0]  # counted from the a in frame 6
     assert 0 < first.evidence.share <= 1
     assert first.evidence.log10prob == pytest.approx(BIGRAMS["<s>", "CAKE"])
+
+
+def test_rescored_words_keep_their_sounds(bigrams: Path) -> None:
+    class Judge:
+        def word_log10probs(self, sentences: Sequence[Sequence[str]]) -> list[list[float]]:
+            return [[-1.0] * (len(words) + 1) for words in sentences]
+
+    search, log_probs_SO = search_of(bigrams), spoken("_ K EY K / EY S _ _", "_cake/ace")
+    rescorer = Rescorer(search, cast(NeuralLanguageModel, Judge()), RescoringConfig(0.5, 16))
+    heard, rescored = (
+        [unit.evidence.sounds for unit in found.decode(log_probs_SO) if unit.evidence] for found in (search, rescorer)
+    )
+    assert rescored == heard
+    assert all(len(sounds) >= 2 for sounds in rescored)
 
 
 def test_a_boundary_that_was_heard_behind_the_last_word_is_there(bigrams: Path) -> None:
