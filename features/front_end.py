@@ -168,12 +168,21 @@ def _mel_filters(config: FrontEndConfig) -> Tensor:
     """
     bin_hz = config.sample_rate_hz / config.n_fft
     bins_S1 = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64).unsqueeze(1) * bin_hz
-    lowest, highest = _mel(config.f_min_hz), _mel(config.f_max_hz)
-    edges = _hz(torch.linspace(lowest, highest, config.n_mels + 2, dtype=torch.float64))
+    edges = _mel_edges(config)
     low_F, centre_F, high_F = edges[:-2], edges[1:-1], edges[2:]
     rising_SF = (bins_S1 - low_F) / (centre_F - low_F)
     falling_SF = (high_F - bins_S1) / (high_F - centre_F)
     return torch.minimum(rising_SF, falling_SF).clamp_min(0.0) * 2.0 / (high_F - low_F)
+
+
+def mel_centres(config: FrontEndConfig) -> Float[Tensor, " F"]:
+    """Where each mel band is loudest, hertz, float64."""
+    return _mel_edges(config)[1:-1]
+
+
+def _mel_edges(config: FrontEndConfig) -> Tensor:
+    lowest, highest = _mel(config.f_min_hz), _mel(config.f_max_hz)
+    return _hz(torch.linspace(lowest, highest, config.n_mels + 2, dtype=torch.float64))
 
 
 # Slaney's scale: 15 mel to 1000 Hz evenly, then 27 more for every factor of 6.4.

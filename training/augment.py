@@ -16,6 +16,10 @@ from features.audio import SAMPLE_RATE_HZ
 from training.codec import CODECS, MAX_KBPS, MIN_KBPS, Codec
 from training.errors import RecipeError
 
+WIDEST_WARP = 0.3
+WARP_KNEE = 0.8  # share of the band up to which frequencies are moved in proportion
+_WARP_SEED = 0x5BD1E995  # added to a row's seed, so that warp and masks are drawn independently
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -24,6 +28,8 @@ class AugmentConfig:
     Attributes:
         speeds: factors of speed perturbation, one drawn for each utterance and pass.
         gain_db: the waveform is made louder or softer by up to this many dB.
+        frequency_warp: by up to this share formants are moved up or down, 0..0.3, and neither pitch nor tempo: another
+            length of the vocal tract, drawn for each utterance, view and pass. Log-mel features only.
         spec_augment_from_epoch: first epoch (0, 1, …) with SpecAugment.
         freq_masks, freq_mask_bins: number of frequency masks, and the most bins each covers.
         time_masks, time_mask_share: number of time masks, and the largest share of the utterance each covers.
@@ -41,6 +47,7 @@ class AugmentConfig:
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     gain_db: float = 6.0
+    frequency_warp: float = 0.0
     spec_augment_from_epoch: int = 0
     freq_masks: int = 2
     freq_mask_bins: int = 27
@@ -60,6 +67,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
             raise RecipeError(f"augment.speeds is {self.speeds}; it must be factors in 0.5..2")
+        if not 0 <= self.frequency_warp <= WIDEST_WARP:
+            raise RecipeError(f"augment.frequency_warp is {self.frequency_warp}; it must lie in 0..{WIDEST_WARP}")
         if not 0 <= self.time_mask_share <= 1:
             raise RecipeError(f"augment.time_mask_share is {self.time_mask_share}; it must lie in 0..1")
         for name in ("gain_db", "spec_augment_from_epoch", "freq_masks", "freq_mask_bins", "time_masks"):
@@ -93,6 +102,37 @@ def change_speed(samples_N: np.ndarray, speed: float, sample_rate_hz: int) -> np
         return samples_N
     resampled_N: np.ndarray = soxr.resample(samples_N, sample_rate_hz * speed, sample_rate_hz, quality="LQ")
     return resampled_N
+
+
+def warp_frequencies(
+    features_BTF: Float[Tensor, "B T F"], centres_F: Float[Tensor, " F"], widest: float, seeds: Sequence[int]
+) -> Float[Tensor, "B T F"]:
+    """Move what is at a frequency to another one, as a longer or shorter vocal tract does.
+
+    A band hears what was at its centre times a factor that is drawn from 1 ± `widest`; towards the upper end of the
+    band, from `WARP_KNEE` on, less and less, so that the highest band stays where it is. Between bands the logarithms
+    are interpolated. Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
+    ICML workshop 2013.
+
+    Args:
+        features_BTF: log-mel features, as the front end gives them.
+        centres_F: frequency of each band, hertz, ascending.
+        widest: the largest change, as a share.
+        seeds: one a row, the only source of randomness.
+    """
+    highest = float(centres_F[-1])
+    below, share = [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed((seed + _WARP_SEED) % 2**63)
+        factor = 1 + widest * (2 * float(torch.rand((), generator=generator)) - 1)
+        knee = WARP_KNEE * highest * min(factor, 1.0) / factor
+        heard_F = np.interp(centres_F, [0.0, knee, highest], [0.0, factor * knee, highest])
+        position_F = np.interp(heard_F, centres_F, np.arange(len(centres_F)))
+        below.append(np.minimum(position_F.astype(np.int64), len(centres_F) - 2))
+        share.append(position_F - below[-1])
+    below_BTF = torch.from_numpy(np.stack(below)).to(features_BTF.device).unsqueeze(1).expand_as(features_BTF)
+    share_B1F = torch.from_numpy(np.stack(share)).to(features_BTF).unsqueeze(1)
+    return torch.lerp(features_BTF.gather(2, below_BTF), features_BTF.gather(2, below_BTF + 1), share_B1F)
 
 
 def spec_augment(

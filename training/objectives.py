@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from features.front_end import FrontEnd
+from features.front_end import FrontEnd, mel_centres
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
-from training.augment import AugmentConfig, spec_augment
+from training.augment import AugmentConfig, spec_augment, warp_frequencies
 from training.dataset import Batch
 from training.errors import RecipeError
 from training.phones import PhoneTargets
@@ -81,10 +81,10 @@ class ObjectiveConfig:
                 f"objective.phone_weight is {self.phone_weight} and acoustic_model.n_phones {model.n_phones}; a head "
                 "has a weight above 0, and without one the weight is 0"
             )
-        if self.consistency_weight and not (augment.freq_masks or augment.time_masks):
+        if self.consistency_weight and not (augment.freq_masks or augment.time_masks or augment.frequency_warp):
             raise RecipeError(
                 f"objective.consistency_weight is {self.consistency_weight}, but augment has neither freq_masks nor "
-                "time_masks: two views of an utterance would be the same"
+                "time_masks nor frequency_warp: two views of an utterance would be the same"
             )
 
 
@@ -128,7 +128,7 @@ class Objective:
 
     Args:
         config: what is asked of the network.
-        augment: the SpecAugment masks.
+        augment: the SpecAugment masks and the warp of the frequencies.
         front_end, cmvn: what the network hears through.
         phones: gives the targets of the phone loss; needed where there is one.
     """
@@ -143,6 +143,7 @@ class Objective:
     ) -> None:
         self._config, self._augment = config, augment
         self._front_end, self._cmvn, self._phones = front_end, cmvn, phones
+        self._centres_F = mel_centres(front_end.config) if augment.frequency_warp else None
 
     def losses(self, network: nn.Module, batch: Batch, epoch: int) -> Losses:
         """The losses of a batch in pass number `epoch` (0, 1, …); `network` is a `TrainedNetwork`, perhaps wrapped."""
@@ -190,11 +191,13 @@ class Objective:
     @torch.no_grad()
     def _features(self, batch: Batch, masked: bool, views: int) -> tuple[Tensor, Tensor]:
         features_BTF, lengths_B = self._front_end(batch.samples_BN, batch.lengths_B)
-        features_BTF = self._cmvn(features_BTF, lengths_B)
-        seen = [features_BTF] * views
-        if masked:
-            seeds = ([seed + view * SECOND_VIEW for seed in batch.seeds] for view in range(views))
-            seen = [spec_augment(features_BTF, lengths_B, self._augment, row_seeds) for row_seeds in seeds]
+        seen = []
+        for view in range(views):
+            seeds, view_BTF = [seed + view * SECOND_VIEW for seed in batch.seeds], features_BTF
+            if self._centres_F is not None:
+                view_BTF = warp_frequencies(view_BTF, self._centres_F, self._augment.frequency_warp, seeds)
+            view_BTF = self._cmvn(view_BTF, lengths_B)
+            seen.append(spec_augment(view_BTF, lengths_B, self._augment, seeds) if masked else view_BTF)
         step = round(LENGTH_STEP_S * 1000 / self._front_end.config.hop_ms)
         features_RTF = nn.functional.pad(torch.cat(seen), (0, 0, 0, -features_BTF.shape[1] % step))
         return features_RTF, lengths_B.repeat(views)

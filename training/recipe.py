@@ -153,6 +153,11 @@ class Recipe:
                 f"checkpoint_minutes is {self.checkpoint_minutes}, evaluate_every {self.evaluate_every}; "
                 "at least 0 and 1 are needed"
             )
+        if self.augment.frequency_warp and self.front_end.kind != "log_mel":
+            raise RecipeError(
+                f"augment.frequency_warp is {self.augment.frequency_warp}, but the front end's kind is "
+                f"{self.front_end.kind!r}; only log_mel features have bands to move"
+            )
         self.objective.verify(self.acoustic_model, self.augment)
 
 

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.augment import AugmentConfig, change_speed, spec_augment
+from features.front_end import FrontEndConfig, mel_centres
+from training.augment import WARP_KNEE, AugmentConfig, change_speed, spec_augment, warp_frequencies
 from training.errors import RecipeError
 
 
@@ -16,6 +17,33 @@ def test_speed_changes_length_and_pitch_alike(speed: float) -> None:
     assert len(faster) == pytest.approx(32_000 / speed, abs=2)
     peak_hz = np.abs(np.fft.rfft(faster * np.hanning(len(faster)))).argmax() * 16_000 / len(faster)
     assert peak_hz == pytest.approx(1000 * speed, abs=2)
+
+
+def test_a_warped_band_hears_another_frequency_as_the_paper_says() -> None:
+    centres_F = mel_centres(FrontEndConfig(f_max_hz=5800.0))
+    hertz_BTF = centres_F.expand(60, 3, -1)  # features that say which frequency they are
+    heard_BTF = warp_frequencies(hertz_BTF, centres_F, 0.2, range(60))
+    top, middle = float(centres_F[-1]), len(centres_F) // 2
+    factors_B = heard_BTF[:, 0, middle] / centres_F[middle]
+    assert 0.8 <= factors_B.min() < 0.85
+    assert 1.15 < factors_B.max() <= 1.2
+    for heard_F, factor in zip(heard_BTF[:, 0], factors_B.tolist(), strict=True):
+        for hertz, heard in zip(centres_F.tolist(), heard_F.tolist(), strict=True):
+            # Jaitly and Hinton's two lines, with the band's end for half the sampling rate
+            straight = WARP_KNEE * top * min(factor, 1)
+            if hertz <= straight / factor:
+                expected = hertz * factor
+            else:
+                expected = top - (top - straight) / (top - straight / factor) * (top - hertz)
+            assert heard == pytest.approx(max(expected, float(centres_F[0])), rel=1e-6)
+
+
+def test_a_warp_depends_on_the_seed_alone_and_none_changes_nothing() -> None:
+    centres_F, features_BTF = mel_centres(FrontEndConfig()), torch.randn(3, 50, 80)
+    together = warp_frequencies(features_BTF, centres_F, 0.1, [7, 8, 9])
+    assert torch.equal(together[1:2], warp_frequencies(features_BTF[1:2], centres_F, 0.1, [8]))
+    assert not torch.equal(together, features_BTF)
+    assert torch.equal(warp_frequencies(features_BTF, centres_F, 0.0, [7, 8, 9]), features_BTF)
 
 
 @given(st.integers(0, 5), st.integers(0, 3), st.lists(st.integers(0, 60), min_size=1, max_size=4))
@@ -59,6 +87,8 @@ def test_masks_do_mask() -> None:
         {"speeds": (3.0,)},
         {"time_mask_share": 1.5},
         {"gain_db": -1.0},
+        {"frequency_warp": 0.4},
+        {"frequency_warp": -0.1},
         {"freq_masks": -1},
         {"room_probability": 1.1, "rooms": "rooms.tsv"},
         {"room_probability": 0.1},

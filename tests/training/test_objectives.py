@@ -15,13 +15,13 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from features.front_end import FrontEnd
+from features.front_end import FrontEnd, mel_centres
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
 from model.checkpoint import load_bundle
 from model.phones import N_PHONES, PHONES
 from model.tokenizer import CharacterTokenizer
-from training.augment import spec_augment
+from training.augment import spec_augment, warp_frequencies
 from training.dataset import Batch, SpeechDataset
 from training.errors import RecipeError
 from training.objectives import SECOND_VIEW, Objective, ObjectiveConfig, TrainedNetwork, consistency_loss
@@ -93,8 +93,11 @@ def ctc_by_hand(model: AcousticModel, features_BTF: Tensor, lengths_B: Tensor, b
 
 def features_by_hand(recipe: Recipe, batch: Batch, shift: int) -> tuple[Tensor, Tensor]:
     features_BTF, lengths_B = FrontEnd(recipe.front_end)(batch.samples_BN, batch.lengths_B)
-    features_BTF = GlobalCMVN(recipe.front_end.n_features)(features_BTF, lengths_B)
     seeds = [seed + shift for seed in batch.seeds]
+    if recipe.augment.frequency_warp:
+        centres_F = mel_centres(recipe.front_end)
+        features_BTF = warp_frequencies(features_BTF, centres_F, recipe.augment.frequency_warp, seeds)
+    features_BTF = GlobalCMVN(recipe.front_end.n_features)(features_BTF, lengths_B)
     return spec_augment(features_BTF, lengths_B, recipe.augment, seeds), lengths_B
 
 
@@ -125,7 +128,11 @@ def test_no_gradient_flows_through_the_target_of_consistency() -> None:
     torch.testing.assert_close(logits_RSV.grad, expected_RSV)
 
 
-def test_two_views_give_the_mean_of_their_losses_and_what_sets_them_apart(recipe: Recipe, batch: Batch) -> None:
+@pytest.mark.parametrize("warp", [0.0, 0.1])
+def test_two_views_give_the_mean_of_their_losses_and_what_sets_them_apart(
+    recipe: Recipe, batch: Batch, warp: float
+) -> None:
+    recipe = replace(recipe, augment=replace(recipe.augment, frequency_warp=warp))
     objective, network = parts(recipe, ObjectiveConfig(consistency_weight=0.7))
     losses = objective.losses(network, batch, 0)
     views = [features_by_hand(recipe, batch, shift) for shift in (0, SECOND_VIEW)]

@@ -55,6 +55,10 @@ def test_options_reach_the_recipe(tmp_path: Path) -> None:
         ("name: x\ndata: 5\n", "data is 5; it must be a group"),
         ("name: x\nfront_end: {f_max_hz: 9000}\n", "mel band is 20.0..9000.0 Hz"),
         ("name: x\nfront_end: {n_mels: 40}\n", "front end gives 40 features; acoustic_model.n_features is 80"),
+        (
+            "name: x\naugment: {frequency_warp: 0.1}\nfront_end: {kind: mfcc}\nacoustic_model: {n_features: 40}\n",
+            "augment.frequency_warp is 0.1, but the front end's kind is 'mfcc'",
+        ),
         ("name: a/b\n", "must be a plain name"),
         ("{}", "name"),
         ("name: [unclosed\n", "is not YAML"),
