@@ -15,7 +15,7 @@ from service.backup_commands import backup, restore
 from service.key_commands import keys_app
 from service.model_commands import models_app
 from service.state import STATE_DIR
-from training.commands import calibrate, evaluate, pack, train
+from training.commands import average, calibrate, evaluate, pack, train
 from training.corpus_commands import data_app
 from training.neural_commands import lm_app
 from training.pronunciation_commands import pronounce_app
@@ -41,6 +41,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(tune_rejection)
 app.command()(calibrate)
+app.command()(average)
 app.command()(pack)
 app.command()(backup)
 app.command()(restore)

@@ -177,6 +177,21 @@ def pack(
         typer.echo(f"{out}: {before / 1e6:.1f} MB of weights before, {after / 1e6:.1f} MB now")
 
 
+def average(
+    bundle: Annotated[Path, typer.Argument(help="The bundle.")],
+    other: Annotated[Path, typer.Argument(help="Another one of the same ancestry: trained on, or trained on from it.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    share: Annotated[float, typer.Option(help="Share of the first one's weights, 0 to 1.")] = 0.5,
+) -> None:
+    """Average the weights of two bundles, one of which was trained on from the other; all else is the first one's."""
+    with clear_errors():
+        from model.averaging import average_bundles
+        from model.checkpoint import load_bundle, save_bundle
+
+        save_bundle(average_bundles(load_bundle(bundle), load_bundle(other), share), out)
+        typer.echo(f"{out}: {share:g} of {bundle}, {1 - share:g} of {other}; tune-rejection and calibrate come next")
+
+
 def _override(recipe: "Recipe", train: list[Path] | None, dev: Path | None, epochs: int | None) -> "Recipe":
     from dataclasses import replace
 

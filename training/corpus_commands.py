@@ -109,6 +109,74 @@ def subset(
         typer.echo(f"{output}: {len(chosen)} utterances, {taken_h:.2f} h, {speakers} speakers")
 
 
+@data_app.command("encode")
+def encode(
+    manifest: Annotated[Path, typer.Argument(help="The corpus: a manifest, or a LibriSpeech tree.")],
+    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV); the audio lies beside it, in a folder.")],
+    codec: Annotated[Literal["mp3", "opus"], typer.Option(help="What it goes through.")] = "mp3",
+    kbps: Annotated[
+        list[int] | None, typer.Option(help="Bit rate, kbit/s; of several, one is drawn.", show_default="24")
+    ] = None,
+    share: Annotated[float, typer.Option(help="Share of the utterances that is encoded, 0 to 1.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of which are encoded, and how.")] = 1,
+    where: Annotated[list[str] | None, typer.Option(help="Keep only COLUMN=VALUE, as in `prepare`.")] = None,
+) -> None:
+    """Put some of a corpus through a lossy codec, once; the others are in the manifest as they are."""
+    with clear_errors():
+        from training.corpora import read_corpus, write_manifest
+        from training.recode import recode_corpus
+
+        utterances = read_corpus(manifest, where=conditions(where))
+        folder = output.with_suffix(".audio")
+        with progress_bar("encoding") as advance:
+            recoded = recode_corpus(
+                utterances, folder, codec=codec, kbps=kbps or [24], share=share, seed=seed, progress=advance
+            )
+        write_manifest(recoded, output)
+        encoded = sum(utterance.path.parent == folder for utterance in recoded)
+        typer.echo(f"{output}: {len(recoded)} utterances, {encoded} of them as {codec}")
+
+
+@data_app.command("synthesise")
+def synthesise(
+    texts: Annotated[
+        Path, typer.Argument(help="What is said: a corpus's transcripts, or a text with a sentence a line.")
+    ],
+    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV); the audio lies beside it, in a folder.")],
+    hours: Annotated[float, typer.Option(help="Hours of speech.")] = 2.0,
+    limit_vocab: Annotated[
+        Path | None, typer.Option(help="Only sentences whose words stand first in a line of this file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of texts, voices, pace and pitch.")] = 1,
+) -> None:
+    """Have espeak-ng and flite say sentences, as training speech; a run that was stopped goes on.
+
+    A text is plain or packed as .gz, .bz2 or .xz, and its sentences are cut to stretches of 5 to 15 words; transcripts
+    of a corpus (.tsv, .json, a tree) are said as they are.
+    """
+    with clear_errors():
+        from training.corpora import normalize_transcript, read_corpus, write_manifest
+        from training.ngram_text import read_text, read_word_list
+        from training.synthesise import choose_sentences, speak_by_program
+        from training.synthesise import synthesise as run
+
+        allowed = read_word_list(limit_vocab) if limit_vocab is not None else None
+        if texts.is_dir() or texts.suffix in (".tsv", ".json", ".jsonl", ".ndjson"):
+            spoken = [normalize_transcript(utterance.transcript) for utterance in read_corpus(texts)]
+            chosen = [text for text in spoken if allowed is None or allowed.issuperset(text.split())]
+        else:
+            chosen = choose_sentences(read_text([texts]).sentences(), allowed=allowed, seed=seed)
+        folder, utterances, spoken_s = output.with_suffix(".audio"), [], 0.0
+        with progress_bar("speaking") as advance:
+            for utterance in run(chosen, folder, hours, speak_by_program, seed=seed):
+                utterances.append(utterance)
+                spoken_s += utterance.duration_s
+                advance(min(round(spoken_s), round(3600 * hours)), round(3600 * hours))
+        write_manifest(utterances, output)
+        voices = len({utterance.speaker for utterance in utterances})
+        typer.echo(f"{output}: {len(utterances)} utterances, {spoken_s / 3600:.2f} h, {voices} voices")
+
+
 @data_app.command("pseudo-label")
 def pseudo_label(
     manifest: Annotated[Path, typer.Argument(help="Speech without transcripts: a manifest in which path is enough.")],

@@ -57,6 +57,12 @@ class NgramText:
         """Running words, without begins and ends."""
         return len(self.tokens_N) - 2 * int(np.count_nonzero(self.tokens_N == BEGIN))
 
+    def sentences(self) -> Iterator[list[str]]:
+        """The words of one sentence after the other."""
+        begins, ends = (np.flatnonzero(self.tokens_N == mark) for mark in (BEGIN, END))
+        for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            yield [self.words[index] for index in self.tokens_N[begin + 1 : end].tolist()]
+
     def by_frequency(self) -> list[str]:
         """The words without the special ones, most frequent first; equals in the order of their first occurrence."""
         counts = np.bincount(self.tokens_N, minlength=len(self.words))[len(SPECIAL_WORDS) :]

@@ -7,14 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
+import cli
 from features.audio import SAMPLE_RATE_HZ, Waveform
+from training.corpora import read_corpus
 from training.errors import CorpusError
-from training.experiments.synthesise import (
+from training.synthesise import (
     ESPEAK_ACCENTS,
     ESPEAK_VARIANTS,
+    FEWEST_WORDS,
     FLITE_VOICES,
+    MOST_WORDS,
     Manner,
+    choose_sentences,
     draw_manner,
     speak_by_program,
     synthesise,
@@ -87,3 +93,27 @@ def test_a_voice_that_is_not_there_is_said() -> None:
         pytest.skip("espeak-ng is not installed")
     with pytest.raises(CorpusError, match=r"espeak-ng -v nobody .*failed: .*voice does not exist"):
         speak_by_program(Manner("espeak-ng", "nobody", 1.0, 0.5), "a man said")
+
+
+def test_sentences_of_a_book_are_cut_to_stretches_of_words_that_are_allowed() -> None:
+    words = [f"w{number}" for number in range(40)]
+    chosen = choose_sentences([words, words[:4], words[:5], ["odd", *words[:6]], words[3:18]], allowed=set(words))
+    assert [len(text.split()) for text in chosen] == [MOST_WORDS, FEWEST_WORDS, MOST_WORDS]
+    assert chosen[0] in " ".join(words)
+    starts = {choose_sentences([words], seed=seed)[0].split()[0] for seed in range(200)}
+    assert {"w0", "w25"} <= starts  # the first and the last that leave room
+    assert choose_sentences([["odd", *words[:6]]]) == ["odd w0 w1 w2 w3 w4 w5"]
+
+
+def test_the_command_says_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.synthesise.speak_by_program", Speaker())
+    (tmp_path / "book.txt").write_text("A man said to the universe.\nToo short.\nSir, I exist at last, xyzzy said.\n")
+    (tmp_path / "words.txt").write_text("a\nman\nsaid\nto\nthe\nuniverse\nsir\ni\nexist\nat\nlast\n")
+    output = tmp_path / "spoken.tsv"
+    words = ["data", "synthesise", str(tmp_path / "book.txt"), str(output), "--hours", str(3 / 3600)]
+    done = CliRunner().invoke(cli.app, [*words, "--limit-vocab", str(tmp_path / "words.txt")])
+    assert done.exit_code == 0, done.output
+    assert "spoken.tsv: 3 utterances" in done.output
+    assert {utterance.transcript for utterance in read_corpus(output)} == {"a man said to the universe"}
+    refused = CliRunner().invoke(cli.app, [*words[:-1], "0"])
+    assert refused.exit_code == 1 and "more than 0 are needed" in refused.output

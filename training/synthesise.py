@@ -1,33 +1,31 @@
-"""`python -m training.experiments.synthesise TEXTS OUTPUT`: a corpus that machines speak, to begin a training with.
+"""Speech that machines speak: more words than any few hours of recordings have, and voices that are nobody's.
 
-The sentences are the transcripts of a corpus, the voices those of espeak-ng (formants, in many accents) and flite
-(diphones and clustered units of real speakers), each sentence in a voice, at a pace and at a pitch that are drawn. Both
-are programs to install first: `apt-get install espeak-ng flite`.
+The voices are those of espeak-ng (formants, in many accents) and flite (diphones and clustered units of real speakers),
+each sentence in a voice, at a pace and at a pitch that are drawn. Both are programs to install first:
+`apt-get install espeak-ng flite`.
 """
 
 import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import soundfile
-import typer
 
 from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
-from training.corpora import Utterance, normalize_transcript, read_corpus, write_manifest
+from training.corpora import Utterance
 from training.errors import CorpusError
-from training.terminal import clear_errors
 
 ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
 ESPEAK_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m6", "m7", "f1", "f2", "f3", "f4", "f5")
 FLITE_VOICES = ("awb", "kal16", "rms", "slt")
 PACE = (0.8, 1.25)  # of the usual one
 LEVEL = 0.5  # highest sample
+FEWEST_WORDS, MOST_WORDS = 5, 15  # of a sentence from a book: about 2 to 8 s
 
 Speak = Callable[["Manner", str], Waveform]
 
@@ -40,6 +38,26 @@ class Manner:
     voice: str
     pace: float
     pitch: float
+
+
+def choose_sentences(
+    sentences: Iterable[Sequence[str]], *, allowed: Collection[str] | None = None, seed: int = 1
+) -> list[str]:
+    """What of a text is spoken: sentences of at least `FEWEST_WORDS`, and stretches of those beyond `MOST_WORDS`.
+
+    Args:
+        sentences: their words.
+        allowed: only what has no other word, so that whoever hears it can know how it is pronounced; None for all.
+        seed: where in a long sentence the stretch begins.
+    """
+    rng, chosen = random.Random(seed), []
+    for words in sentences:
+        if len(words) > MOST_WORDS:
+            begin = rng.randint(0, len(words) - MOST_WORDS)
+            words = words[begin : begin + MOST_WORDS]
+        if len(words) >= FEWEST_WORDS and (allowed is None or all(word in allowed for word in words)):
+            chosen.append(" ".join(words))
+    return chosen
 
 
 def draw_manner(rng: random.Random) -> Manner:
@@ -105,24 +123,3 @@ def speak_by_program(manner: Manner, text: str) -> Waveform:
         if finished.returncode or not wav.exists():
             raise CorpusError(f"{' '.join(command)} failed: {finished.stderr.strip() or 'no audio'}")
         return decode_audio(wav)
-
-
-def main(
-    texts: Annotated[Path, typer.Argument(help="A corpus whose transcripts are spoken.")],
-    output: Annotated[Path, typer.Argument(help="The manifest to write (TSV); the audio lies beside it, in a folder.")],
-    hours: Annotated[float, typer.Option(help="Hours of speech.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="Of texts, voices, pace and pitch.")] = 1,
-) -> None:
-    """Speak the transcripts of a corpus by espeak-ng and flite; a run that was stopped goes on."""
-    with clear_errors():
-        sentences = [normalize_transcript(utterance.transcript) for utterance in read_corpus(texts)]
-        folder = output.with_suffix(".audio")
-        utterances = list(synthesise(sentences, folder, hours, speak_by_program, seed=seed))
-        write_manifest(utterances, output)
-        spoken_h = sum(utterance.duration_s for utterance in utterances) / 3600
-        voices = len({utterance.speaker for utterance in utterances})
-        typer.echo(f"{output}: {len(utterances)} utterances, {spoken_h:.2f} h, {voices} voices")
-
-
-if __name__ == "__main__":
-    typer.run(main)
