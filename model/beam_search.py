@@ -77,6 +77,7 @@ class BeamSearch:
 
     config: BeamSearchConfig
     boundary: int
+    _all_paths = False  # the score of words is that of their best path, or of all their paths
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class BeamSearch:
             word_score=config.word_bonus,
             unk_score=float("-inf"),
             sil_score=0.0,
-            log_add=False,
+            log_add=self._all_paths,
             criterion_type=CriterionType.CTC,
         )
 

@@ -6,13 +6,13 @@ English is not spelled as it is spoken, and a network that has heard few hours o
 spelling. So the search goes through a lexicon of pronunciations, in the phones' columns of the log-probs
 (`model.beam_search`). Of the word sequences it ends with, the best few are judged by the letters' columns too:
 
-    score = (1 − letter_weight) · log P(phones on the path | audio) + letter_weight · log P(letters | audio)
+    score = (1 − letter_weight) · log P(phones | audio) + letter_weight · log P(letters | audio)
             − blank penalties + lm_weight · log10 P(words) + word_bonus · number of words
 
-where the letters' probability is that of all CTC paths which spell the words. Two heads of one network err in different
-places, and homophones are told apart by nothing but the language model and the letters. At last the letters of the best
-words are aligned to the audio (`model.forced_alignment`), so that everything behind the search has characters with
-times, whichever way the words were found.
+where both probabilities are those of all CTC paths which give the words, of the phones' as many as the beam holds. Two
+heads of one network err in different places, and homophones are told apart by nothing but the language model and the
+letters. At last the letters of the best words are aligned to the audio (`model.forced_alignment`), so that everything
+behind the search has characters with times, whichever way the words were found.
 """
 
 import math
@@ -36,7 +36,7 @@ from model.tokenizer import BLANK_ID, Tokenizer
 from model.word_evidence import Reading, attach, hear, weigh
 from model.word_units import Sounds
 
-MOST_JUDGED = 16  # word sequences of a stretch that the letters are asked about
+MOST_JUDGED = 8  # word sequences of a stretch that the letters are asked about
 
 
 class SoundSearch(BeamSearch):
@@ -51,6 +51,8 @@ class SoundSearch(BeamSearch):
     Raises:
         OptionError: as in `BeamSearch`.
     """
+
+    _all_paths = True
 
     def __init__(
         self,
@@ -76,8 +78,7 @@ class SoundSearch(BeamSearch):
         for first, end in plan_stretches(log_probs_SO[:, BLANK_ID]):
             stretch_SO = log_probs_SO[first:end]
             found = self._judged(stretch_SO)
-            word_log10probs = self._log10probs(found[0])
-            evidence = weigh([one.reading for one in found], word_log10probs)
+            evidence = weigh([one.reading for one in found], found[0].log10probs)
             spelled = self._spell(found[0], stretch_SO)
             evidence = hear(evidence, self._sounds(found[0], spelled))
             spelled = attach(spelled, self.boundary, evidence)
@@ -89,11 +90,9 @@ class SoundSearch(BeamSearch):
         for one in self._judged(log_probs_SO, max(n, MOST_JUDGED))[:n]:
             spelled = self._spell(one, log_probs_SO)
             units = tuple(_shifted(unit, first_frame) for unit in spelled)
-            scores, words = self._log10probs(one), one.reading.words
-            told = self.config.lm_weight * sum(scores) + self.config.word_bonus * len(words) + one.boost
-            score = one.reading.score
+            score, acoustic = one.reading.score, one.reading.score - one.told
             sounds = self._sounds(one, spelled)
-            hypotheses.append(Hypothesis(words, units, score - told, scores, score, one.boost, sounds))
+            hypotheses.append(Hypothesis(one.reading.words, units, acoustic, one.log10probs, score, one.boost, sounds))
         return hypotheses
 
     def _ways_of(self, word: str) -> Sequence[Sequence[int]]:
@@ -107,13 +106,16 @@ class SoundSearch(BeamSearch):
         """The best word sequences of a stretch, no two the same, with what the letters say; the best first."""
         found: dict[tuple[int, ...], _Found] = {}
         for result in self._results(log_probs_SO):
-            word_ids = tuple(word for word in result.words if word >= 0)
+            words = result.words  # a copy each time
+            word_ids = tuple([word for word in words if word >= 0])
             if word_ids in found:
                 continue
-            ends = [(text, at) for at, word in enumerate(result.words) if word >= 0 for text in self._texts(word)]
+            ends = [(text, at) for at, word in enumerate(words) if word >= 0 for text in self._texts(word)]
             reading = Reading(tuple(text for text, _ in ends), tuple(at for _, at in ends), result.score)
-            path_S, _, boost = self._path(result.tokens, result.words)
-            found[word_ids] = _Found(reading, word_ids, path_S, result.emittingModelScore - boost, boost)
+            path_S, _, boost = self._path(result.tokens, words)
+            log10probs = self._spread(word_ids, self._word_log10probs(word_ids, self._lm.start(False)))
+            told = self.config.lm_weight * sum(log10probs) + self.config.word_bonus * len(ends) + boost
+            found[word_ids] = _Found(reading, word_ids, path_S, told, boost, log10probs)
             if len(found) == most:
                 break
         sequences = [*found.values()]
@@ -122,7 +124,9 @@ class SoundSearch(BeamSearch):
         if math.isinf(letters_N[0]):  # said too quickly for letters to have an opinion
             return sequences
         judged = [
-            replace(one, reading=replace(one.reading, score=one.reading.score + weight * (score - one.acoustic)))
+            replace(
+                one, reading=replace(one.reading, score=(1 - weight) * one.reading.score + weight * (score + one.told))
+            )
             for one, score in zip(sequences, (max(score, IMPOSSIBLE) for score in letters_N), strict=True)
         ]
         return sorted(judged, key=lambda one: -one.reading.score)
@@ -152,9 +156,6 @@ class SoundSearch(BeamSearch):
                 self._spelled[word] = spelled
             letters += [*spelled, self.boundary]
         return letters[:-1]
-
-    def _log10probs(self, found: "_Found") -> tuple[float, ...]:
-        return self._spread(found.word_ids, self._word_log10probs(found.word_ids, self._lm.start(False)))
 
     def _spell(self, found: "_Found", log_probs_SO: Tensor) -> list[DecodedUnit]:
         """The letters of the words on their best path, with the boundary behind them where the sounds have one."""
@@ -200,16 +201,18 @@ class _Found:
     Attributes:
         reading: its words, and the score they are ordered by.
         word_ids: the words, and terms of several, as the language model knows them.
-        path_S: the phone, or the blank, of every frame.
-        acoustic: natural-log probability of that path, less the blank penalties.
+        path_S: the phone, or the blank, of every frame on the likeliest path.
+        told: what the score has from the language model, the word bonus and hot words.
         boost: of hot words.
+        log10probs: of each word and the end, by the language model.
     """
 
     reading: Reading
     word_ids: tuple[int, ...]
     path_S: list[int]
-    acoustic: float
+    told: float
     boost: float
+    log10probs: tuple[float, ...]
 
     def sounds(self, boundary: int) -> list[list[DecodedUnit]]:
         """The phones of each word on the path, with the boundary behind them where a frame has it."""

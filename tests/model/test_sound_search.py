@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -95,8 +96,8 @@ def letters_score(words: tuple[str, ...], letters_SV: Tensor) -> float:
     return total
 
 
-def best_by_brute_force(log_probs_SO: Tensor, config: BeamSearchConfig) -> dict[tuple[str, ...], float]:
-    """Score of every word sequence that any path of phones pronounces."""
+def scores_by_brute_force(log_probs_SO: Tensor, config: BeamSearchConfig) -> dict[tuple[str, ...], float]:
+    """Score of every word sequence that any path of phones pronounces, by all those that do."""
     phones_SP, letters_SV = log_probs_SO[:, V:].clone(), log_probs_SO[:, :V].clone()
     phones_SP[:, 0] -= config.blank_penalty
     letters_SV[:, 0] -= config.blank_penalty
@@ -111,7 +112,7 @@ def best_by_brute_force(log_probs_SO: Tensor, config: BeamSearchConfig) -> dict[
         said = [meanings.get(tuple(group), []) for group in _split(units)]
         score = float(phones_SP[range(len(path)), list(path)].sum())
         for words in itertools.product(*said):
-            acoustic[words] = max(acoustic[words], score)
+            acoustic[words] = float(np.logaddexp(acoustic[words], score))
     told = {words: config.lm_weight * log10_probability(words) + config.word_bonus * len(words) for words in acoustic}
     scores = {words: heard + told[words] for words, heard in acoustic.items()}
     if not config.letter_weight or letters_score(max(scores, key=scores.__getitem__), letters_SV) == -math.inf:
@@ -144,7 +145,7 @@ def test_the_search_finds_the_best_of_all_paths(
 ) -> None:
     search = search_of(bigrams, lm_weight=lm_weight, word_bonus=word_bonus, blank_penalty=blank_penalty)
     log_probs_SO = made_log_probs(seed, n_frames)
-    scores = best_by_brute_force(log_probs_SO, search.config)
+    scores = scores_by_brute_force(log_probs_SO, search.config)
     (found,) = search.n_best(log_probs_SO, 50)
     best = found.hypotheses[0]
     assert best.score == pytest.approx(max(scores.values()), abs=1e-3)
@@ -158,7 +159,7 @@ def test_the_search_finds_the_best_of_all_paths(
 def test_the_letters_have_their_share_in_the_score(bigrams: Path, seed: int, letter_weight: float) -> None:
     search = search_of(bigrams, letter_weight=letter_weight, blank_penalty=0.3, word_bonus=3.0)
     log_probs_SO = made_log_probs(seed, 5)
-    scores = best_by_brute_force(log_probs_SO, search.config)
+    scores = scores_by_brute_force(log_probs_SO, search.config)
     (found,) = search.n_best(log_probs_SO, 50)
     for hypothesis in found.hypotheses:
         assert hypothesis.score == pytest.approx(scores[hypothesis.words], abs=1e-3)
