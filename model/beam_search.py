@@ -302,12 +302,12 @@ class BeamSearch:
         n_units, boundary = self._units.n_units, self._units.boundary
         hot = [word for token, word in zip(tokens, words, strict=True) if token >= n_units]
         boost = sum(self._hot.terms[word].boost if word in self._hot.terms else self._hot.boost for word in hot)
-        path: list[int]
-        # without the sentence's begin and end
-        *path, last = [boundary if token >= n_units else token for token in tokens[1:-1]]
-        if last != boundary:  # no beginning in the beam could be ended: its last word is none
-            whole = max((at for at, unit in enumerate(path) if unit == boundary), default=0)
-            path[whole:] = [BLANK_ID] * (len(path) - whole)
+        # without the sentence's begin and end, and the frame that was added
+        path = [boundary if token >= n_units else token for token in tokens[1:-2]]
+        # A beginning that could not be ended is no word; within a term of several words, it may have boundaries.
+        ended = max((at for at, word in enumerate(words) if word >= 0), default=0)
+        if any(unit not in (BLANK_ID, boundary) for unit in path[ended:]):
+            path[ended:] = [BLANK_ID] * (len(path) - ended)
         return path, [word for word in words if word >= 0], boost
 
     def _spread(self, word_ids: Sequence[int], scores: Sequence[float]) -> tuple[float, ...]:

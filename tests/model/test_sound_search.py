@@ -293,3 +293,12 @@ def test_more_words_than_flashlight_can_tell_sound_alike(bigrams: Path, capfd: p
     search = SoundSearch(TOKENIZER, model)
     assert words_of(search.decode(spoken("AE _", "__")))[0] in alike[:6]
     assert "limit" not in "".join(capfd.readouterr())  # what flashlight says where it is given more
+
+
+def test_a_term_that_breaks_off_within_is_no_word(bigrams: Path) -> None:
+    wide = search_of(bigrams)
+    search = wide.with_config(replace(wide.config, beam_size=1)).with_hot_words(HotWords(("cake cad",), 20.0))
+    whole, broken = (spoken(f"K EY K / K AE {end} _", "________") for end in ("D", "_"))
+    assert words_of(search.decode(whole)) == ("cake", "cad")
+    assert search.decode(broken) == []
+    assert [one.words for one in search.n_best(broken, 3)[0].hypotheses] == [()]
