@@ -1,7 +1,9 @@
 """Every runtime says what torch says, within its bound, alone and in a batch; `auto` takes none that costs words."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 import model.runtime
 from features.audio import decode_audio
 from model.acoustic_model import AcousticModel
+from model.cancellation import CancelToken
 from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.runtime import allowed_runtimes, choose, installed_runtimes, make_runtime
@@ -124,9 +127,9 @@ def test_auto_takes_the_fastest_once(tiny_bundle: Bundle, monkeypatch: pytest.Mo
     seconds = {"torch": 3.0, "torch-bf16": 2.0, "onnx": 4.0, "onnx-int8": 1.0}
     measured: list[str] = []
 
-    def measure(runtime: model.runtime.Runtime, _: AcousticModel) -> float:
-        measured.append(runtime.name)
-        return seconds[runtime.name]
+    def measure(runtimes: Mapping[RuntimeName, model.runtime.Runtime], _: AcousticModel) -> dict[RuntimeName, float]:
+        measured.extend(runtimes)
+        return {name: seconds[name] for name in runtimes}
 
     monkeypatch.setattr(model.runtime, "_measure", measure)
     acoustic_model = tiny_bundle.acoustic_model
@@ -135,6 +138,27 @@ def test_auto_takes_the_fastest_once(tiny_bundle: Bundle, monkeypatch: pytest.Mo
     assert measured == ["torch", "onnx"]
     record = {"runtimes": {name: {"wer": 0.5} for name in RUNTIMES}}
     assert make_runtime(acoustic_model, "auto", training=record).name == "onnx-int8"
+
+
+def test_a_moment_in_which_the_machine_is_busy_falls_on_all(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("time.perf_counter", lambda: now_s)
+
+    def runtime(name: RuntimeName, took_s: float) -> model.runtime.Runtime:
+        def call(features_BTF: Tensor, lengths_B: Tensor, cancelled: CancelToken | None = None) -> None:
+            nonlocal now_s
+            now_s += took_s * (10 if 0.1 < now_s < 1.0 else 1)
+
+        made = MagicMock(side_effect=call)
+        made.name = name
+        return made
+
+    both: dict[RuntimeName, model.runtime.Runtime] = {"torch": runtime("torch", 0.06), "onnx": runtime("onnx", 0.04)}
+    found = model.runtime._measure(both, tiny_bundle.acoustic_model)
+    assert now_s > 1.0
+    assert found == pytest.approx({"torch": 0.06, "onnx": 0.04})
 
 
 def test_the_measurement_measures(tiny_bundle: Bundle) -> None:
