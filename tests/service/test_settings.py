@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import cli
 from model.shipped import SHIPPED_BUNDLE
+from service.serve_commands import serve
 from service.settings import Settings
 from service.state import STATE_DIR
 
@@ -28,10 +29,10 @@ def test_the_document_has_the_same_table() -> None:
 
 def test_the_command_has_the_same_options() -> None:
     options = {}
-    for name, hint in get_type_hints(cli.serve, include_extras=True).items():
+    for name, hint in get_type_hints(serve, include_extras=True).items():
         if get_origin(hint) is Annotated:
             type_, option = get_args(hint)
-            options[name] = (option.envvar, inspect.signature(cli.serve).parameters[name].default, option.help, type_)
+            options[name] = (option.envvar, inspect.signature(serve).parameters[name].default, option.help, type_)
     assert options == {
         name: (f"CEPSTRA_{name.upper()}", field.default, field.description, field.annotation)
         for name, field in Settings.model_fields.items()
