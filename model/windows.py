@@ -62,37 +62,47 @@ class WindowCutter:
         self._spans: list[Span] = []
         self._audio_N = np.zeros(0, np.float32)
         self._audio_first = 0  # number of the first sample that is remembered
+        self._looked_at = 0  # how many samples the detector has seen
         self._region: _Region | None = None
         self.seen_samples = 0
         self.done_samples = 0
 
     def feed(self, samples_N: np.ndarray) -> Iterator[CutWindow]:
         """Take samples; give the windows that are certain with them. To be exhausted before the next call."""
-        self._take(samples_N, self._detect(samples_N))
+        self._audio_N = np.concatenate([self._audio_N, samples_N])
+        self.seen_samples += len(samples_N)
         if self.seen_samples > self._chunking.window_s * self._rate_hz:
+            self._spans.extend(self._detect())
             yield from self._cut()
             self._forget()
 
     def flush(self) -> Iterator[CutWindow]:
         """The audio is over: give the rest."""
-        self._take(np.zeros(0, np.float32), self._detector.flush() if self._detector else [])
-        if self.seen_samples <= self._chunking.window_s * self._rate_hz:
+        if self.seen_samples > self._chunking.window_s * self._rate_hz:
+            self._spans += [*self._detect(), *(self._detector.flush() if self._detector else [])]
+        elif self.seen_samples:
             # Left whole, with the silence in it: the network is at home with utterances of this length.
-            whole = [Span(0, self.seen_samples, any(span.speech for span in self._spans))]
-            self._spans = whole if self.seen_samples else []
+            self._spans = [Span(0, self.seen_samples, self._may_be_speech())]
         yield from self._cut()
         yield from self._close(self.seen_samples)
         self.done_samples = self.seen_samples
 
-    def _detect(self, samples_N: np.ndarray) -> list[Span]:
+    def _detect(self) -> list[Span]:
+        """What is certain of the audio that was not looked at yet."""
+        first, self._looked_at = self._looked_at, self.seen_samples
         if self._detector:
-            return self._detector.feed(samples_N)
-        return [Span(self.seen_samples, self.seen_samples + len(samples_N), True)] if len(samples_N) else []
+            return self._detector.feed(self._audio_N[first - self._audio_first :])
+        return [Span(first, self.seen_samples, True)] if first < self.seen_samples else []
 
-    def _take(self, samples_N: np.ndarray, spans: list[Span]) -> None:
-        self._audio_N = np.concatenate([self._audio_N, samples_N])
-        self.seen_samples += len(samples_N)
-        self._spans.extend(spans)
+    def _may_be_speech(self) -> bool:
+        """Whether somebody may be speaking anywhere; most recordings begin with it, and the rest is not looked at."""
+        if self._detector is None:
+            return True
+        for first in range(0, len(self._audio_N), self._rate_hz):
+            self._detector.feed(self._audio_N[first : first + self._rate_hz])
+            if self._detector.has_heard:
+                return True
+        return any(span.speech for span in self._detector.flush())
 
     def _cut(self) -> Iterator[CutWindow]:
         spans, self._spans = self._spans, []
