@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -311,7 +311,8 @@ def _blocks_by_av(file: BinaryIO, container: Container, meter: AudioMeter) -> Bl
                 meter.check_form(frame.sample_rate, channels)
                 if channels == 1 and frame.format.name in ("flt", "fltp"):  # as it is wanted
                     # What to_ndarray gives, in a tenth of its time; an MP3 has some 40 frames a second.
-                    plane_N = np.frombuffer(frame.planes[0], np.float32, count=frame.samples)
+                    plane: Any = frame.planes[0]  # a buffer, which PyAV's stubs do not say
+                    plane_N = np.frombuffer(plane, np.float32, count=frame.samples)
                     yield frame.sample_rate, plane_N.reshape(-1, 1)
                     continue
                 # PyAV (18.1) reads past the pointers of a frame that holds 8 or more channels in separate planes: the

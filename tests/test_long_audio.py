@@ -1,5 +1,6 @@
 """Long audio: `make prove-long-audio` in short, words at the seams of windows, and what silence costs."""
 
+import copy
 import math
 import subprocess
 import sys
@@ -53,19 +54,19 @@ def test_ten_minutes_take_the_memory_of_three(tiny_bundle: Bundle, tmp_path: Pat
 def test_joined_clips_have_the_words_of_the_clips_and_of_one_pass(
     shipped_bundle: Bundle, dev_clean: list[SpokenClip]
 ) -> None:
-    """`make prove-seams` in short: an eighth of the words, and greedily, because a search costs ten times as much.
+    """`make prove-seams` in short: an eighth of the words, as they are served.
 
-    The proof holds all words of dev-clean, as they are served, to the bare 0.3 points. Here a third of the words
-    changes with anything that moves a log-prob, so that of 2000 words two equally good ways differ by 0.8 points by
-    chance; what chance does not explain has to be at most 0.3 points. What seams alone do is known better, to 0.2
-    points: how much more often words near them differ from one pass than words elsewhere.
+    The proof holds all words of dev-clean to the bare 0.3 points. Of 2000 words two equally good ways differ by 0.6
+    points by chance; what chance does not explain has to be at most 0.3 points. What seams alone do is known better, to
+    0.2 points: how much more often words near them differ from one pass than words elsewhere.
     """
     readers: dict[str, list[SpokenClip]] = defaultdict(list)
     for clip in dev_clean[::8]:
         readers[clip.id.split("-")[0]].append(clip)
     runtime = make_runtime(shipped_bundle.acoustic_model, "onnx" if "onnx" in installed_runtimes() else "torch")
-    in_windows = Transcriber(shipped_bundle, greedy=True, runtime=runtime)
-    in_one = Transcriber(shipped_bundle, greedy=True, runtime=runtime, chunking=ChunkingConfig(window_s=1000.0))
+    in_windows = Transcriber(shipped_bundle, runtime=runtime)
+    in_one = copy.copy(in_windows)  # laying out the lexicon takes a while
+    in_one.chunking = ChunkingConfig(window_s=1000.0)
     references, alone, windows, whole = [], list[str](), list[str](), list[str]()
     changes = Changes()
     for clips in readers.values():
