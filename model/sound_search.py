@@ -82,14 +82,14 @@ class SoundSearch(BeamSearch):
             spelled = self._spell(found[0], stretch_SO)
             evidence = hear(evidence, self._sounds(found[0], spelled))
             spelled = attach(spelled, self.boundary, evidence)
-            append_stretch(units, [_shifted(unit, first) for unit in spelled], self.boundary)
+            append_stretch(units, _shifted(spelled, first), self.boundary)
         return units
 
     def _hypotheses(self, log_probs_SO: Tensor, first_frame: int, n: int) -> list[Hypothesis]:
         hypotheses = []
         for one in self._judged(log_probs_SO, max(n, MOST_JUDGED))[:n]:
             spelled = self._spell(one, log_probs_SO)
-            units = tuple(_shifted(unit, first_frame) for unit in spelled)
+            units = tuple(_shifted(spelled, first_frame))
             score, acoustic = one.reading.score, one.reading.score - one.told
             sounds = self._sounds(one, spelled)
             hypotheses.append(Hypothesis(one.reading.words, units, acoustic, one.log10probs, score, one.boost, sounds))
@@ -234,8 +234,13 @@ class _Found:
         return bool(units) and bool(self.word_ids) and units[-1] == boundary
 
 
-def _shifted(unit: DecodedUnit, n_frames: int) -> DecodedUnit:
-    return replace(unit, first_frame=unit.first_frame + n_frames, last_frame=unit.last_frame + n_frames)
+def _shifted(units: Sequence[DecodedUnit], n_frames: int) -> Sequence[DecodedUnit]:
+    if not n_frames:
+        return units
+    return [  # `replace` takes five times as long
+        DecodedUnit(one.id, one.first_frame + n_frames, one.last_frame + n_frames, one.logprob, one.evidence)
+        for one in units
+    ]
 
 
 def _at(frame: int, unit: int, log_probs_SV: Tensor) -> DecodedUnit:
