@@ -35,8 +35,6 @@ COPY --from=build /app/.venv .venv
 COPY --from=build /checkout .
 # Nothing is written but to /tmp and /state, so the root may be mounted read-only.
 ENV PATH=/app/.venv/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-# What the command would start itself anew with (model/allocation.py).
-ENV GLIBC_TUNABLES=glibc.malloc.tcache_count=100
 # Inside a container 127.0.0.1 is the container's own; who may reach the port is decided where it is published. Since the
 # image cannot know where that is, it wants keys, or CEPSTRA_ALLOW_ANONYMOUS=true from whoever runs it.
 ENV CEPSTRA_HOST=0.0.0.0 CEPSTRA_PORT=8000 CEPSTRA_STATE_DIR=/state CEPSTRA_MODELS_DIR=/models

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from benchmarks.results import record
 from benchmarks.serving import Table, serving, write_audio
-from model.allocation import restart_with_kept_memory
 from model.checkpoint import load_bundle, save_bundle
 from model.runtime import installed_runtimes
 from model.shipped import SHIPPED_BUNDLE
@@ -76,5 +75,4 @@ def _bundles(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     main()

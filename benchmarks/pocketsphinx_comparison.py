@@ -23,7 +23,6 @@ import torch
 
 from benchmarks.results import record
 from features.audio import decode_audio
-from model.allocation import restart_with_kept_memory
 from model.bulk import transcribe_many
 from model.runtime_names import RUNTIMES
 from model.shipped import SHIPPED_BUNDLE
@@ -121,5 +120,4 @@ def _hear(samples: bytes) -> tuple[str, float]:
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     main()

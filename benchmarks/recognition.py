@@ -30,7 +30,6 @@ from benchmarks.results import record
 from features.audio import decode_audio
 from model.acoustic_model import SUBSAMPLING, AcousticModel, AcousticModelConfig, subsampled_length
 from model.alignment import build_segments
-from model.allocation import restart_with_kept_memory
 from model.bulk import transcribe_many
 from model.runtime import Runtime, installed_runtimes, make_runtime
 from model.runtime_names import RUNTIMES, RuntimeName
@@ -263,5 +262,4 @@ def fastest(work: Callable[[], object], n_threads: int) -> float:
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     main()

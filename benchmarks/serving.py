@@ -42,7 +42,6 @@ import soundfile
 
 from benchmarks.results import record
 from features.audio import SAMPLE_RATE_HZ, decode_audio
-from model.allocation import restart_with_kept_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 N_CLIENTS = 16
@@ -379,5 +378,4 @@ def timed(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    restart_with_kept_memory()
     main()

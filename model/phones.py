@@ -31,14 +31,15 @@ def parse_pronunciations(text: str) -> dict[str, tuple[Pronunciation, ...]]:
         PronunciationError: a line has no phones or one that is not among `PHONES`; the message names line and word.
     """
     found: dict[str, dict[Pronunciation, None]] = {}
+    has_remarks, id_of = "#" in text, _IDS.__getitem__
     for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith(";;;") or not (fields := line.partition("#")[0].split()):
+        if line.startswith(";;;") or not (fields := (line.partition("#")[0] if has_remarks else line).split()):
             continue
         word, *phones = fields
         if not phones:
             raise PronunciationError(f"line {number}: {word!r} has no phones")
         try:
-            pronunciation = tuple([_IDS[phone] for phone in phones])
+            pronunciation = tuple(map(id_of, phones))
         except KeyError as error:
             raise PronunciationError(
                 f"line {number}: {error.args[0]!r} is no phone of CMUdict: {' '.join(PHONES)}"

@@ -33,7 +33,7 @@ RECORD = "runtimes"  # key of the training record: runtime → what was measured
 MOST_WER_LOSS = 0.003  # 0.3 points
 
 _MEASURED_FRAMES = 300  # 3 s: short enough to load quickly, long enough that the layers count and not the call
-_MEASURED_CALLS = 5
+_MEASURED_CALLS = 3
 
 
 @runtime_checkable  # the shape checks of the tests ask

@@ -3,7 +3,6 @@
 Shape legend: S output frames, O outputs of the acoustic model, U units and blank.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -80,11 +79,13 @@ def grow_trie(units: WordUnits, words: Iterable[tuple[str, float]]) -> Trie:
             units only the first `MOST_ALIKE` are found.
     """
     trie = Trie(units.n_units, units.boundary)
-    alike: Counter[tuple[int, ...]] = Counter()
+    alike: dict[tuple[int, ...], int] = {}
+    boundary = units.boundary
     for label, (word, log10prob) in enumerate(words):
         for way in units.ways(word):
-            alike[(*way,)] += 1
-            if alike[(*way,)] <= MOST_ALIKE:
-                trie.insert([*way, units.boundary], label, log10prob)
+            key = tuple(way)
+            alike[key] = count = alike.get(key, 0) + 1
+            if count <= MOST_ALIKE:
+                trie.insert([*way, boundary], label, log10prob)
     trie.smear(SmearingMode.MAX)
     return trie
