@@ -3,7 +3,6 @@
 `Recogniser` is what the service asks of a model; `model.transcriber.Transcriber` is one, a fake in a test another.
 """
 
-import gc
 import hashlib
 import logging
 import threading
@@ -271,7 +270,6 @@ class ServedModel:
         # A model lives as long as somebody holds it; its threads have to end with it.
         self._endings = [end for end in self._endings if end.alive] + [finalize(transcriber, batching.close)]
         logger.info("the acoustic model runs on %s, %d threads", transcriber.runtime.name, threads)
-        gc.freeze()  # a lexicon is some hundred thousand objects, and no search for cycles has to go through them
         return transcriber
 
 
