@@ -3,11 +3,8 @@
 `Recogniser` is what the service asks of a model; `model.transcriber.Transcriber` is one, a fake in a test another.
 """
 
-import hashlib
 import logging
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -33,6 +30,7 @@ from service.decoding.messages import Budget
 from service.errors import NotReadyError
 from service.processors import processor_limit
 from service.promotions import Promotions
+from service.recent_transcripts import RecentTranscripts, digest
 from service.registry import Model, Registry
 from service.settings import Settings
 
@@ -213,7 +211,7 @@ class ServedModel:
             model.errors.BundleError: the model was not in memory, and cannot be loaded.
         """
         model = model or self.ready()
-        key = _digest(audio, hot_words, alternatives, model.name, model.created_at)
+        key = digest(audio, hot_words, alternatives, model.name, model.created_at)
         transcript = self._recent.get(key)
         if transcript is None:
             with model.in_use() as recogniser:
@@ -290,58 +288,6 @@ class Trouble:
     def is_recent(self) -> bool:
         """Whether it came a short while ago."""
         return time.monotonic() < self._until_s
-
-
-class RecentTranscripts:
-    """The last transcripts by the hash of their audio, so that a client's retry is not worked on twice.
-
-    Safe between threads. Holds no audio. Bounded by age, and by the seconds of audio that the transcripts stand for.
-
-    Args:
-        keep_s: how long one is kept, seconds; 0 keeps nothing.
-        max_audio_s: most seconds of audio in total; the oldest go first.
-    """
-
-    def __init__(self, keep_s: float, max_audio_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._keep_s = keep_s
-        self._max_audio_s = max_audio_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._by_key: OrderedDict[bytes, tuple[float, Transcript]] = OrderedDict()
-
-    def get(self, key: bytes) -> Transcript | None:
-        """The transcript under `key`, unless it is too old."""
-        with self._lock:
-            self._forget()
-            entry = self._by_key.get(key)
-            return entry[1] if entry else None
-
-    def put(self, key: bytes, transcript: Transcript) -> None:
-        """Keep `transcript` under `key`."""
-        with self._lock:
-            self._by_key[key] = (self._clock(), transcript)
-            self._by_key.move_to_end(key)
-            self._forget()
-
-    def _forget(self) -> None:
-        oldest_s = self._clock() - self._keep_s
-        audio_s = sum(transcript.duration_s for _, transcript in self._by_key.values())
-        while self._by_key:
-            kept_at_s, transcript = next(iter(self._by_key.values()))
-            if kept_at_s > oldest_s and audio_s <= self._max_audio_s:
-                return
-            self._by_key.popitem(last=False)
-            audio_s -= transcript.duration_s
-
-
-def _digest(file: BinaryIO, *options: object) -> bytes:
-    """The hash of all bytes of a file, of which a megabyte at a time is in memory, and of the rest."""
-    digest = hashlib.sha256()
-    file.seek(0)
-    while block := file.read(1 << 20):
-        digest.update(block)
-    digest.update(repr(options).encode(errors="backslashreplace"))
-    return digest.digest()
 
 
 def silent_wav(duration_s: int, sample_rate_hz: int = 16_000) -> bytes:

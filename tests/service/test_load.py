@@ -19,7 +19,7 @@ from model.cancellation import CancelToken
 from model.hot_words import HotWords
 from model.transcript import Transcript
 from service.app import create_app
-from service.recogniser import RecentTranscripts
+from service.recent_transcripts import RecentTranscripts
 from service.settings import Settings
 from tests.service.conftest import DECODERS, Server, request, wait_until
 from tests.service.fakes import TEXT, FakeTranscriber, wav
