@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.results import record
-from benchmarks.serving import Table, serving, write_audio
+from benchmarks.served import serving, write_audio
+from benchmarks.serving import Table
 from model.checkpoint import load_bundle, save_bundle
 from model.runtime import installed_runtimes
 from model.shipped import SHIPPED_BUNDLE
@@ -44,7 +45,7 @@ def compare(folder: Path, threads: int, seconds: float, table: Table) -> None:
     """Add the lines of all runtimes.
 
     Args:
-        folder: with the clips of `benchmarks.serving.write_audio`.
+        folder: with the clips of `benchmarks.served.write_audio`.
         threads: of each server; 0 takes all processors.
         seconds: that each server is under load.
         table: gets the lines.
