@@ -80,7 +80,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     kept, _ = select_utterances(recipe, CharacterTokenizer())
     plans = plan_epoch(kept, seed=recipe.seed, epoch=1, max_batch_s=recipe.data.max_batch_s)
     audio_s = sum(utterance.duration_s for utterance in kept)
-    rows_s = sum(padded_s(max(kept[i].duration_s for i, _ in plan.items)) * len(plan.items) for plan in plans)
+    rows_s = sum(padded_s(max(kept[i].duration_s for (i,), _ in plan.items)) * len(plan.items) for plan in plans)
     first, second = (json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines())
     ours_s = second["wall_s"] - first["wall_s"]
     packed_s = float((folder / "packed.txt").read_text())
@@ -129,7 +129,7 @@ def train_packed(recipe: Recipe, folder: Path, *, gpu: bool) -> None:
         began = time.perf_counter()
         order = torch.randperm(len(utterances)).tolist()
         plans = [
-            BatchPlan(tuple((index, 1.0) for index in order[start : start + ROWS[gpu]]), 0)
+            BatchPlan(tuple(((index,), 1.0) for index in order[start : start + ROWS[gpu]]), 0)
             for start in range(0, len(order), ROWS[gpu])
         ]
         dataset = SpeechDataset(utterances, targets, cache_dir=folder / "cache")

@@ -27,6 +27,9 @@ class AugmentConfig:
 
     Attributes:
         speeds: factors of speed perturbation, one drawn for each utterance and pass.
+        join_probability: how likely an utterance is followed by another one of its speaker, as if both were one; and so
+            on, up to `data.max_utterance_s`. A network that has heard nothing but short pieces writes long recordings
+            worse.
         gain_db: the waveform is made louder or softer by up to this many dB.
         frequency_warp: by up to this share formants are moved up or down, 0..0.3, and neither pitch nor tempo: another
             length of the vocal tract, drawn for each utterance, view and pass. Log-mel features only.
@@ -46,6 +49,7 @@ class AugmentConfig:
     """
 
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    join_probability: float = 0.0
     gain_db: float = 6.0
     frequency_warp: float = 0.0
     spec_augment_from_epoch: int = 0
@@ -74,7 +78,13 @@ class AugmentConfig:
         for name in ("gain_db", "spec_augment_from_epoch", "freq_masks", "freq_mask_bins", "time_masks"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"augment.{name} is {getattr(self, name)}; it must not be negative")
-        for name in ("room_probability", "noise_probability", "low_pass_probability", "codec_probability"):
+        for name in (
+            "join_probability",
+            "room_probability",
+            "noise_probability",
+            "low_pass_probability",
+            "codec_probability",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(f"augment.{name} is {getattr(self, name)}; it must lie in 0..1")
         for probability, manifest in (("room_probability", "rooms"), ("noise_probability", "noises")):

@@ -19,7 +19,7 @@ from features.errors import AudioError
 from training.augment import change_speed
 from training.channel import Channel
 from training.corpora import Utterance
-from training.sampler import BatchPlan
+from training.sampler import BatchPlan, join_targets
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Batch:
         lengths_B: valid samples of each row.
         targets_BU: unit indices, padded with 0.
         target_lengths_B: valid units of each row.
-        ids: the utterances' ids.
+        ids: the utterances' ids; those that one row has one after the other are joined by `+`.
         seeds: for the random augmentation of each row.
         unreadable: `path: reason` of utterances that were planned but could not be read, and of noise and rooms that
             were drawn for others and could not.
@@ -60,6 +60,7 @@ class SpeechDataset(Dataset[Batch]):
         gain_db: largest random gain in dB, either way.
         channel: room, noise, band and codec that an utterance passes before the gain; None for none of them.
         cache_dir: where decoded audio is kept as 16-bit samples (115 MB an hour), or None to decode every time.
+        boundary: the unit between two utterances of a row.
     """
 
     def __init__(
@@ -70,40 +71,44 @@ class SpeechDataset(Dataset[Batch]):
         gain_db: float = 0.0,
         channel: Channel | None = None,
         cache_dir: Path | None = None,
+        boundary: int = 1,
     ) -> None:
         self._utterances, self._targets = utterances, targets
-        self._gain_db, self._channel, self._cache_dir = gain_db, channel, cache_dir
+        self._gain_db, self._channel, self._cache_dir, self._boundary = gain_db, channel, cache_dir, boundary
 
     def __getitem__(self, plan: BatchPlan) -> Batch:
-        rows, kept, unreadable = [], [], []
-        for item, speed in plan.items:
-            rng = np.random.default_rng([plan.seed, item])
+        rows, targets, ids, seeds, unreadable = [], [], [], [], []
+        for items, speed in plan.items:
+            rng = np.random.default_rng([plan.seed, items[0]])
             gain = 10 ** (rng.uniform(-self._gain_db, self._gain_db) / 20)
-            try:
-                samples_N = self._samples(self._utterances[item].path)
-            except (AudioError, OSError) as error:
-                unreadable.append(f"{self._utterances[item].path}: {error}")
+            heard = []
+            for item in items:
+                try:
+                    heard.append((item, self._samples(self._utterances[item].path)))
+                except (AudioError, OSError) as error:
+                    unreadable.append(f"{self._utterances[item].path}: {error}")
+            if not heard:
                 continue
-            samples_N = change_speed(samples_N, speed, SAMPLE_RATE_HZ)
+            samples_N = change_speed(np.concatenate([samples_N for _, samples_N in heard]), speed, SAMPLE_RATE_HZ)
             if self._channel:
-                samples_N, missed = self._channel(samples_N, (plan.seed, item), self._samples)
+                samples_N, missed = self._channel(samples_N, (plan.seed, items[0]), self._samples)
                 unreadable.extend(missed)
             rows.append(samples_N * np.float32(gain))
-            kept.append(item)
+            targets.append(join_targets([self._targets[item] for item, _ in heard], self._boundary))
+            ids.append("+".join(self._utterances[item].id for item, _ in heard))
+            seeds.append(plan.seed + items[0])
         samples_BN = torch.zeros(len(rows), max(map(len, rows), default=0))
-        targets_BU = torch.zeros(
-            len(rows), max((len(self._targets[item]) for item in kept), default=0), dtype=torch.long
-        )
-        for row, (samples_N, item) in enumerate(zip(rows, kept, strict=True)):
+        targets_BU = torch.zeros(len(rows), max(map(len, targets), default=0), dtype=torch.long)
+        for row, (samples_N, target) in enumerate(zip(rows, targets, strict=True)):
             samples_BN[row, : len(samples_N)] = torch.from_numpy(samples_N)
-            targets_BU[row, : len(self._targets[item])] = torch.tensor(self._targets[item])
+            targets_BU[row, : len(target)] = torch.tensor(target)
         return Batch(
             samples_BN,
             torch.tensor([len(row) for row in rows], dtype=torch.long),
             targets_BU,
-            torch.tensor([len(self._targets[item]) for item in kept], dtype=torch.long),
-            tuple(self._utterances[item].id for item in kept),
-            tuple(plan.seed + item for item in kept),
+            torch.tensor([len(target) for target in targets], dtype=torch.long),
+            tuple(ids),
+            tuple(seeds),
             tuple(unreadable),
         )
 

@@ -13,7 +13,7 @@ from model.tokenizer import Tokenizer
 from training.corpora import Utterance, measure, normalize_transcript, read_corpus, reject
 from training.errors import CorpusError
 from training.recipe import Recipe
-from training.sampler import BatchPlan
+from training.sampler import BatchPlan, Row, join_targets
 
 
 def select_utterances(recipe: Recipe, tokenizer: Tokenizer) -> tuple[list[Utterance], list[list[int]]]:
@@ -86,14 +86,30 @@ def target_fits(target: list[int], duration_s: float, recipe: Recipe) -> bool:
     return len(target) + sum(a == b for a, b in pairwise(target)) <= frames
 
 
-def fit_speeds(plan: BatchPlan, utterances: list[Utterance], targets: list[list[int]], recipe: Recipe) -> BatchPlan:
-    """The plan with speed 1 wherever the target would no longer fit the faster audio."""
+def row_fits(
+    row: Row,
+    utterances: Sequence[Utterance],
+    targets: Sequence[Sequence[int]],
+    boundary: int,
+    recipe: Recipe,
+    speed: float = 1.0,
+) -> bool:
+    """Whether CTC can emit the target of a whole row, played at `speed`."""
     rounding_s = 0.01  # resampling may give a sample or two less
+    duration_s = sum(utterances[index].duration_s for index in row) / speed - rounding_s
+    return target_fits(join_targets([targets[index] for index in row], boundary), duration_s, recipe)
+
+
+def fit_speeds(
+    plan: BatchPlan,
+    utterances: Sequence[Utterance],
+    targets: Sequence[Sequence[int]],
+    boundary: int,
+    recipe: Recipe,
+) -> BatchPlan:
+    """The plan with speed 1 wherever the target would no longer fit the faster audio."""
     items = tuple(
-        (
-            index,
-            speed if target_fits(targets[index], utterances[index].duration_s / speed - rounding_s, recipe) else 1.0,
-        )
-        for index, speed in plan.items
+        (row, speed if row_fits(row, utterances, targets, boundary, recipe, speed) else 1.0)
+        for row, speed in plan.items
     )
     return BatchPlan(items, plan.seed)

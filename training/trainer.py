@@ -9,6 +9,7 @@ run, or is stored in the checkpoint, so that a run killed at any moment goes on 
 
 import math
 import os
+import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -26,7 +27,7 @@ from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
-from model.tokenizer import Tokenizer
+from model.tokenizer import WORD_BOUNDARY, Tokenizer
 from training.channel import Channel
 from training.commit import git_commit
 from training.corpora import reject
@@ -40,8 +41,8 @@ from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
-from training.sampler import BatchPlan, plan_epoch
-from training.selection import fit_speeds, select_utterances
+from training.sampler import BatchPlan, Row, join_speakers, plan_epoch
+from training.selection import fit_speeds, row_fits, select_utterances
 from training.units import tokenizer_of_run
 
 BUNDLE_DIR = "bundle"
@@ -143,17 +144,29 @@ def train(
         guard_storage(lambda: save_bundle(bundle, out / BUNDLE_DIR), out)
         return load_bundle(out / BUNDLE_DIR)
 
+    boundary = tokenizer.encode(WORD_BOUNDARY)[0]
+
+    def join(rng: random.Random) -> list[Row]:
+        return join_speakers(
+            utterances,
+            probability=recipe.augment.join_probability,
+            longest_s=recipe.data.max_utterance_s,
+            fits=lambda row: row_fits(row, utterances, targets, boundary, recipe),
+            rng=rng,
+        )
+
     def plans_of(epoch: int) -> list[BatchPlan]:
-        data, speeds = recipe.data, recipe.augment.speeds
+        data, augment = recipe.data, recipe.augment
         plans = plan_epoch(
             utterances,
             seed=recipe.seed,
             epoch=epoch,
             max_batch_s=data.max_batch_s,
-            speeds=speeds,
+            speeds=augment.speeds,
             shortest_first=data.shortest_first,
+            join=join if augment.join_probability else None,
         )
-        return [fit_speeds(plan, utterances, targets, recipe) for plan in plans]
+        return [fit_speeds(plan, utterances, targets, boundary, recipe) for plan in plans]
 
     def rest(epoch: int, batch: int) -> Iterator[BatchPlan]:
         while epoch < recipe.optimizer.epochs:
@@ -161,7 +174,12 @@ def train(
             epoch, batch = epoch + 1, 0
 
     dataset = SpeechDataset(
-        utterances, targets, gain_db=recipe.augment.gain_db, channel=Channel(recipe.augment), cache_dir=cache_dir
+        utterances,
+        targets,
+        gain_db=recipe.augment.gain_db,
+        channel=Channel(recipe.augment),
+        cache_dir=cache_dir,
+        boundary=boundary,
     )
     batches = _load(fabric, dataset, rest(position.epoch, position.batch), recipe.data.workers)
     last_saved = clock = time.monotonic()
@@ -173,7 +191,7 @@ def train(
             waited_s, batch = next(batches)
             position.waiting_s += waited_s
             _count_unreadable(batch, position, len(utterances))
-            units = sum(len(targets[index]) for index, _ in planned.items)
+            units = sum(len(targets[index]) for row, _ in planned.items for index in row)
             share = (position.epoch + position.batch / len(plans)) / recipe.optimizer.epochs
             set_rates(optimizers, recipe.optimizer, schedule(share, recipe.optimizer.warmup_share))
             losses = objective.losses(network, batch, position.epoch)
@@ -181,7 +199,7 @@ def train(
             total, nats, saving = _agree(fabric, losses, due)
             nats /= units
             if wrong := position.watch.loss(nats if math.isfinite(total) else total):
-                names = ", ".join(utterances[index].id for index, _ in planned.items)
+                names = ", ".join(utterances[index].id for row, _ in planned.items for index in row)
                 raise DivergedError(
                     f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
                     f"{out / CHECKPOINT_FILE} is from before it: lower optimizer.peak_lr"
@@ -204,7 +222,8 @@ def train(
                 metrics = {"loss": nats, "objective": total / units, "wer": wer, "gradient_norm": float(norm or 0.0)}
                 metrics["learning_rate"] = optimizers[0].param_groups[0]["lr"]
                 fabric.log_dict({f"train/{key}": value for key, value in metrics.items()}, step=position.step)
-            report.step(nats, sum(utterances[index].duration_s / speed for index, speed in planned.items))
+            played_s = (utterances[index].duration_s / speed for row, speed in planned.items for index in row)
+            report.step(nats, sum(played_s))
             position.batch += 1
             position.step += 1
             now = time.monotonic()

@@ -87,6 +87,7 @@ def test_masks_do_mask() -> None:
         {"speeds": (3.0,)},
         {"time_mask_share": 1.5},
         {"gain_db": -1.0},
+        {"join_probability": 1.5},
         {"frequency_warp": 0.4},
         {"frequency_warp": -0.1},
         {"freq_masks": -1},

@@ -274,12 +274,12 @@ def test_an_utterance_is_the_same_in_every_batch(
     dataset_of: Callable[[AugmentConfig], SpeechDataset], heard: AugmentConfig
 ) -> None:
     dataset, other = dataset_of(heard), dataset_of(heard)
-    alone = dataset[BatchPlan(((2, 1.1),), 9)]
-    among = other[BatchPlan(((5, 0.9), (2, 1.1), (0, 1.0)), 9)]
+    alone = dataset[BatchPlan((((2,), 1.1),), 9)]
+    among = other[BatchPlan((((5,), 0.9), ((2,), 1.1), ((0,), 1.0)), 9)]
     length = int(alone.lengths_B[0])
     assert int(among.lengths_B[1]) == length
     assert torch.equal(among.samples_BN[1, :length], alone.samples_BN[0])
-    plain = dataset_of(AugmentConfig())[BatchPlan(((2, 1.1),), 9)]
+    plain = dataset_of(AugmentConfig())[BatchPlan((((2,), 1.1),), 9)]
     assert plain.lengths_B.tolist() == alone.lengths_B.tolist()
     assert not torch.allclose(plain.samples_BN, alone.samples_BN, atol=1e-2)
 
@@ -287,7 +287,7 @@ def test_an_utterance_is_the_same_in_every_batch(
 def test_with_every_option_off_a_batch_is_what_it_was_without_a_channel(
     tones_manifest: Path, dataset_of: Callable[[AugmentConfig], SpeechDataset]
 ) -> None:
-    utterances, plan = read_corpus(tones_manifest), BatchPlan(((1, 0.9), (2, 1.0)), 9)
+    utterances, plan = read_corpus(tones_manifest), BatchPlan((((1,), 0.9), ((2,), 1.0)), 9)
     before = SpeechDataset(utterances, [[1]] * len(utterances), gain_db=6.0)[plan]
     np.testing.assert_allclose(dataset_of(AugmentConfig())[plan].samples_BN, before.samples_BN, atol=1e-4)  # the cache
     without = SpeechDataset(utterances, [[1]] * len(utterances), gain_db=6.0, channel=Channel(AugmentConfig()))[plan]
@@ -308,7 +308,7 @@ def test_noise_and_rooms_that_cannot_be_read_are_named_and_the_utterance_is_kept
         room_probability=1.0,
         rooms=str(tmp_path / "bad-room.tsv"),
     )
-    plan = BatchPlan(((4, 1.0),), 1)
+    plan = BatchPlan((((4,), 1.0),), 1)
     batch = dataset_of(bad)[plan]
     assert [Path(line.split(": ")[0]).name for line in batch.unreadable] == ["bad-room.wav", "bad-noise.wav"]
     assert torch.equal(batch.samples_BN, dataset_of(AugmentConfig())[plan].samples_BN)

@@ -11,7 +11,7 @@ from training.sampler import BatchPlan
 def test_a_batch_holds_the_planned_utterances_padded_with_zeros(tones_manifest: Path) -> None:
     utterances = read_corpus(tones_manifest)
     targets = [[1] * (i + 1) for i in range(len(utterances))]
-    batch = SpeechDataset(utterances, targets)[BatchPlan(((3, 1.0), (0, 1.0)), 5)]
+    batch = SpeechDataset(utterances, targets)[BatchPlan((((3,), 1.0), ((0,), 1.0)), 5)]
     assert batch.ids == ("3", "0")
     assert batch.lengths_B.tolist() == [round(utterances[i].duration_s * 16_000) for i in (3, 0)]
     assert batch.target_lengths_B.tolist() == [4, 1]
@@ -23,7 +23,7 @@ def test_a_batch_holds_the_planned_utterances_padded_with_zeros(tones_manifest: 
 def test_speed_and_gain_are_applied_and_do_not_depend_on_the_batch(tones_manifest: Path) -> None:
     utterances = read_corpus(tones_manifest)
     targets = [[1]] * len(utterances)
-    plans = [BatchPlan(((1, 1.1), (2, 1.0)), 9), BatchPlan(((2, 1.0),), 9)]
+    plans = [BatchPlan((((1,), 1.1), ((2,), 1.0)), 9), BatchPlan((((2,), 1.0),), 9)]
     dataset = SpeechDataset(utterances, targets, gain_db=6.0)
     both, alone = (dataset[plan] for plan in plans)
     length = int(alone.lengths_B[0])
@@ -36,9 +36,24 @@ def test_speed_and_gain_are_applied_and_do_not_depend_on_the_batch(tones_manifes
     assert 10 ** (-6 / 20) <= gain <= 10 ** (6 / 20)
 
 
+def test_a_row_of_two_utterances_is_heard_as_one(tones_manifest: Path) -> None:
+    utterances = read_corpus(tones_manifest)
+    targets = [[2, 3]] * len(utterances)
+    dataset = SpeechDataset(utterances, targets, boundary=7)
+    joined = dataset[BatchPlan((((3, 0), 1.0), ((1,), 1.0)), 5)]
+    assert joined.ids == ("3+0", "1")
+    apart = dataset[BatchPlan((((3,), 1.0), ((0,), 1.0)), 5)]
+    one_after_the_other = torch.cat(
+        [row_N[:length] for row_N, length in zip(apart.samples_BN, apart.lengths_B, strict=True)]
+    )
+    assert torch.equal(joined.samples_BN[0, : joined.lengths_B[0]], one_after_the_other)
+    assert joined.targets_BU.tolist() == [[2, 3, 7, 2, 3], [2, 3, 0, 0, 0]]
+    assert joined.target_lengths_B.tolist() == [5, 2]
+
+
 def test_the_cache_gives_the_same_samples_to_sixteen_bits(tones_manifest: Path, tmp_path: Path) -> None:
     utterances = read_corpus(tones_manifest)
-    targets, plan = [[1]] * len(utterances), BatchPlan(((4, 1.0),), 1)
+    targets, plan = [[1]] * len(utterances), BatchPlan((((4,), 1.0),), 1)
     decoded = SpeechDataset(utterances, targets)[plan].samples_BN
     cached = SpeechDataset(utterances, targets, cache_dir=tmp_path / "cache")
     for _ in ("written", "read"):
@@ -50,9 +65,12 @@ def test_unreadable_audio_is_named_and_the_rest_of_the_batch_is_kept(tones_manif
     (tmp_path / "bad.wav").write_bytes(b"RIFF but nothing else")
     utterances = [*read_corpus(tones_manifest), Utterance("bad", tmp_path / "bad.wav", "A", "", 1.0)]
     targets = [[1]] * len(utterances)
-    batch = SpeechDataset(utterances, targets)[BatchPlan(((12, 1.0), (0, 1.0)), 1)]
+    batch = SpeechDataset(utterances, targets)[BatchPlan((((12,), 1.0), ((0,), 1.0)), 1)]
     assert batch.ids == ("0",)
     assert len(batch.unreadable) == 1
     assert "bad.wav" in batch.unreadable[0]
-    nothing = SpeechDataset(utterances, targets)[BatchPlan(((12, 1.0),), 1)]
+    joined = SpeechDataset(utterances, targets)[BatchPlan((((0, 12, 1), 1.0),), 1)]
+    assert joined.ids == ("0+1",)
+    assert joined.target_lengths_B.tolist() == [3]
+    nothing = SpeechDataset(utterances, targets)[BatchPlan((((12,), 1.0),), 1)]
     assert nothing.ids == ()

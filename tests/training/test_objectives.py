@@ -58,7 +58,7 @@ def recipe(tiny_recipe: Recipe) -> Recipe:
 @pytest.fixture(scope="module")
 def batch(recipe: Recipe) -> Batch:
     utterances, targets = select_utterances(recipe, CharacterTokenizer())
-    return SpeechDataset(utterances, targets)[BatchPlan(((0, 1.0), (3, 1.0), (7, 1.0)), seed=11)]
+    return SpeechDataset(utterances, targets)[BatchPlan((((0,), 1.0), ((3,), 1.0), ((7,), 1.0)), seed=11)]
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_the_losses_of_a_batch_are_the_sums_of_its_shards(recipe: Recipe, dictio
     """What lets several processes share a batch; a shard may have nothing that can be pronounced."""
     utterances, targets = select_utterances(recipe, CharacterTokenizer())
     dataset = SpeechDataset(utterances, targets)
-    plan = BatchPlan(((0, 1.0), (7, 1.0), (3, 1.0)), seed=11)
+    plan = BatchPlan((((0,), 1.0), ((7,), 1.0), ((3,), 1.0)), seed=11)
     objective, network = parts(recipe, EVERYTHING, dictionary)
     whole = objective.losses(network, dataset[plan], 0)
     shards = [objective.losses(network, dataset[plan.shard(rank, 2)], 0) for rank in range(2)]

@@ -69,7 +69,8 @@ def command(recipe_file: Path, out: Path) -> list[str]:
 
 
 def test_killed_at_any_moment_a_run_goes_on_to_the_same_losses(tiny_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = with_epochs(tiny_recipe, 6 * KILLS)
+    joined = replace(tiny_recipe, augment=replace(tiny_recipe.augment, join_probability=0.4))
+    recipe = with_epochs(joined, 6 * KILLS)
     train(recipe, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
     recipe_file = tmp_path / "tiny.yaml"
     recipe_file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(recipe)))))
@@ -105,6 +106,7 @@ def checkpoint_time(out: Path) -> int:
 def test_two_processes_give_the_losses_of_one(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(
         with_epochs(tiny_recipe, 3),
+        augment=replace(tiny_recipe.augment, join_probability=0.4),
         checkpoint_minutes=0.0003,  # 18 ms: the clocks of two processes disagree about it now and then
         acoustic_model=replace(tiny_recipe.acoustic_model, dropout=0.0),
     )
