@@ -76,6 +76,7 @@ def write_onnx(model: AcousticModel, path: str | os.PathLike[str], *, int8: bool
     if target.suffix != ".onnx":
         raise OptionError(f"{target} does not end in .onnx, by which runtimes know the format")
     exported = export_onnx(model)
+    onnx.checker.check_model(exported)  # others read the file; a server's own graphs need not wait for it
     content = (quantize_onnx(exported) if int8 else exported).SerializeToString()
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -131,11 +132,9 @@ class _Graph:
             ],
             list(self._constants.values()),
         )
-        built = helper.make_model(
+        return helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="cepstra"
         )
-        onnx.checker.check_model(built)
-        return built
 
 
 def _masked_features(graph: _Graph, utterance_mean: bool) -> str:

@@ -30,7 +30,7 @@ def parse_pronunciations(text: str) -> dict[str, tuple[Pronunciation, ...]]:
     Raises:
         PronunciationError: a line has no phones or one that is not among `PHONES`; the message names line and word.
     """
-    found: dict[str, dict[Pronunciation, None]] = {}
+    found: dict[str, tuple[Pronunciation, ...]] = {}
     has_remarks, id_of = "#" in text, _IDS.__getitem__
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(";;;") or not (fields := (line.partition("#")[0] if has_remarks else line).split()):
@@ -44,9 +44,12 @@ def parse_pronunciations(text: str) -> dict[str, tuple[Pronunciation, ...]]:
             raise PronunciationError(
                 f"line {number}: {error.args[0]!r} is no phone of CMUdict: {' '.join(PHONES)}"
             ) from error
-        plain = _FURTHER.sub("", word) if word.endswith(")") else word
-        found.setdefault(plain.lower(), {})[pronunciation] = None
-    return {word: tuple(pronunciations) for word, pronunciations in found.items()}
+        plain = (_FURTHER.sub("", word) if word.endswith(")") else word).lower()
+        if (ways := found.get(plain)) is None:
+            found[plain] = (pronunciation,)
+        elif pronunciation not in ways:
+            found[plain] = (*ways, pronunciation)
+    return found
 
 
 def format_pronunciations(pronunciations: Mapping[str, Iterable[Pronunciation]]) -> str:
