@@ -181,9 +181,11 @@ class _Run:
             loss = -self.model(targets_BU, lengths_B).mean()
         nats = float(loss.detach())
         if not math.isfinite(nats):
+            checkpoint = self.out / CHECKPOINT_FILE
+            kept = f"{checkpoint} is from before it" if checkpoint.exists() else "there is no checkpoint yet"
             raise DivergedError(
-                f"the loss is {nats} in pass {position.epoch + 1}, batch {position.batch + 1}; "
-                f"{self.out / CHECKPOINT_FILE} is from before it: lower peak_lr, which is {recipe.peak_lr:g}"
+                f"the loss is {nats} in pass {position.epoch + 1}, batch {position.batch + 1}; {kept}: lower peak_lr, "
+                f"which is {recipe.peak_lr:g}"
             )
         self.optimizer.zero_grad()
         loss.backward()

@@ -1,8 +1,9 @@
 """Everything that a run has computed so far, on disk after a crash and back in memory."""
 
+import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning.fabric import Fabric
 
 from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel
+from training.corpora import Utterance
 from training.errors import RecipeError, StorageError
 from training.recipe import Recipe, build_recipe
 from training.watch import Watch
@@ -57,6 +59,7 @@ class RunState:
         cmvn: normalisation, fixed after the start.
         optimizers: with their moments.
         position: where the run stands.
+        corpus: fingerprint of what is trained on: the order of batches is a function of it.
     """
 
     acoustic_model: AcousticModel
@@ -64,6 +67,7 @@ class RunState:
     cmvn: GlobalCMVN
     optimizers: list[torch.optim.Optimizer]
     position: Position
+    corpus: str
 
     def save(self, out: Path, recipe: Recipe, fabric: Fabric) -> None:
         """Write the checkpoint atomically, and the history beside it; all processes call this, the first one writes.
@@ -71,20 +75,22 @@ class RunState:
         Raises:
             StorageError: the disk is full or not writable; the checkpoint before is untouched.
         """
-        random: list[torch.Tensor] = [torch.get_rng_state()] * fabric.world_size
+        mine = (torch.get_rng_state(), _device_random(fabric))
+        random = [mine] * fabric.world_size
         if fabric.world_size > 1:
-            torch.distributed.all_gather_object(random, torch.get_rng_state())
+            torch.distributed.all_gather_object(random, mine)
         if not fabric.is_global_zero:
             return
         state = {
             "recipe": json.dumps(asdict(recipe)),
+            "corpus": self.corpus,
             "position": asdict(self.position),
             "acoustic_model": self.acoustic_model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "cmvn": self.cmvn.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "random": random,
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random": [of_processor for of_processor, _ in random],
+            "random_cuda": [of_device for _, of_device in random if of_device is not None],
         }
 
         def write() -> None:
@@ -98,7 +104,8 @@ class RunState:
         """Take everything back from the checkpoint, for the same number of processes the random state included.
 
         Raises:
-            RecipeError: the checkpoint is of another recipe (another number of passes is allowed).
+            RecipeError: the checkpoint is of another recipe (another number of passes is allowed), or its run had other
+                utterances.
         """
         state = torch.load(out / CHECKPOINT_FILE, map_location=fabric.device, weights_only=True)
         # Compared as recipes, so that a checkpoint from before an option existed goes on with that option's default.
@@ -110,6 +117,11 @@ class RunState:
                 f"{out} holds a run of another recipe; use another folder, or warm-start from its bundle. "
                 f"Its recipe: {state['recipe']}"
             )
+        if state.get("corpus", self.corpus) != self.corpus:
+            raise RecipeError(
+                f"{out} holds a run of other utterances: what data.train names has changed since; use another folder, "
+                "or warm-start from its bundle"
+            )
         self.acoustic_model.load_state_dict(state["acoustic_model"])
         self.averaged.load_state_dict(state["averaged"])
         self.cmvn.load_state_dict(state["cmvn"])
@@ -118,9 +130,22 @@ class RunState:
             optimizer.load_state_dict(moments)
         if len(state["random"]) == fabric.world_size:
             torch.set_rng_state(state["random"][fabric.global_rank].cpu().clone())
-        if state["random_cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([random.cpu() for random in state["random_cuda"]])
+        if fabric.device.type == "cuda" and len(state["random_cuda"]) == fabric.world_size:
+            torch.cuda.set_rng_state(state["random_cuda"][fabric.global_rank].cpu(), fabric.device)
         self.position = Position(**{**state["position"], "watch": Watch(**state["position"].get("watch", {}))})
+
+
+def fingerprint_of(utterances: Sequence[Utterance], targets: Sequence[Sequence[int]]) -> str:
+    """SHA-256 of what is trained on; where the audio lies does not matter."""
+    digest = hashlib.sha256()
+    for utterance, target in zip(utterances, targets, strict=True):
+        digest.update(f"{utterance.id}\t{utterance.duration_s:.3f}\t{utterance.speaker}\t{target}\n".encode())
+    return digest.hexdigest()
+
+
+def _device_random(fabric: Fabric) -> torch.Tensor | None:
+    """The random state of this process's GPU, if it has one."""
+    return torch.cuda.get_rng_state(fabric.device) if fabric.device.type == "cuda" else None
 
 
 def guard_storage(write: Callable[[], None], out: Path) -> None:

@@ -40,7 +40,7 @@ from training.optimizer import build_optimizers, set_rates
 from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe
-from training.run_state import CHECKPOINT_FILE, Position, RunState, guard_storage
+from training.run_state import CHECKPOINT_FILE, Position, RunState, fingerprint_of, guard_storage
 from training.sampler import BatchPlan, Row, join_speakers, plan_epoch
 from training.selection import fit_speeds, row_fits, select_utterances
 from training.units import tokenizer_of_run
@@ -120,11 +120,13 @@ def train(
     for module in (front_end, cmvn, averaged):
         fabric.to_device(module)
     objective = Objective(recipe.objective, recipe.augment, front_end, cmvn, phones)
-    state = RunState(acoustic_model, averaged, cmvn, optimizers, Position())
+    state = RunState(acoustic_model, averaged, cmvn, optimizers, Position(), fingerprint_of(utterances, targets))
     torch.manual_seed(recipe.seed + fabric.global_rank)  # every process drops out other units
     if resuming:
         state.load(out, recipe, fabric)
         report.say(f"resuming after {state.position.epoch} passes and {state.position.batch} batches")
+    else:
+        state.save(out, recipe, fabric)  # whatever goes wrong, there is something to go on from
     position = state.position
 
     def write_bundle(result: dict[str, Any]) -> Bundle:
@@ -198,16 +200,23 @@ def train(
             due = fabric.is_global_zero and time.monotonic() - last_saved >= recipe.checkpoint_minutes * 60
             total, nats, saving = _agree(fabric, losses, due)
             nats /= units
-            if wrong := position.watch.loss(nats if math.isfinite(total) else total):
+            wrong = position.watch.loss(nats if math.isfinite(total) else total)
+            norm: Tensor | None = None
+            if not wrong:
+                for optimizer in stepping:
+                    optimizer.zero_grad()
+                fabric.backward(losses.total * (fabric.world_size / units))  # gradients are averaged over the processes
+                norm = fabric.clip_gradients(
+                    network, stepping[0], max_norm=recipe.optimizer.clip_norm, error_if_nonfinite=False
+                )
+                if norm is not None and not math.isfinite(norm):
+                    wrong = f"the gradient's norm is {float(norm)}, with a loss of {nats:.3g}"
+            if wrong:
                 names = ", ".join(utterances[index].id for row, _ in planned.items for index in row)
                 raise DivergedError(
                     f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
                     f"{out / CHECKPOINT_FILE} is from before it: lower optimizer.peak_lr"
                 )
-            for optimizer in stepping:
-                optimizer.zero_grad()
-            fabric.backward(losses.total * (fabric.world_size / units))  # gradients are averaged over the processes
-            norm = fabric.clip_gradients(network, stepping[0], max_norm=recipe.optimizer.clip_norm)
             for optimizer in stepping:
                 optimizer.step()
             _average(averaged, acoustic_model, recipe.optimizer.ema_decay, position.step)
@@ -230,7 +239,7 @@ def train(
             position.seconds += now - clock
             position.epoch_s += now - max(clock, began)
             clock = now
-            if saving and not position.watch.rises:
+            if saving and position.watch.is_safe:
                 state.save(out, recipe, fabric)
                 last_saved = time.monotonic()
         line: dict[str, Any] = {
@@ -250,7 +259,7 @@ def train(
             line |= {"dev_wer": result.wer, "dev_cer": result.cer}
             fabric.log_dict({"dev/wer": result.wer, "dev/cer": result.cer}, step=position.step)
         position.history.append(line)
-        if last_pass or not position.watch.rises:
+        if last_pass or position.watch.is_safe:
             state.save(out, recipe, fabric)
             last_saved = time.monotonic()
         report.end_epoch(line)

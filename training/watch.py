@@ -6,7 +6,10 @@ from dataclasses import dataclass
 DECAY = 0.98  # of the running mean of the loss: about 50 batches
 BATCHES_TO_SETTLE = 50
 EXPLODED = 3.0  # times the lowest running mean
+ODD_NATS = 20.0  # a batch counts no more than so: a single odd one is no explosion
 HARMLESS_NATS = 6.0  # a unit; an untrained network has more only in its first batches
+LEARNT_NATS = 2.0  # a network with less has begun to write; nothing but blanks costs about 3,
+HARMLESS_ONCE_LEARNT_NATS = 2.5  # and is not harmless any more
 BLANK_LOOKS = 10  # looks in a row that find only blanks before it is said
 
 
@@ -31,7 +34,7 @@ class Watch:
         if not math.isfinite(nats):
             return f"the loss is {nats}"
         self.batches += 1
-        self.mean_nats += (nats - self.mean_nats) * max(1 - DECAY, 1 / self.batches)
+        self.mean_nats += (min(nats, ODD_NATS) - self.mean_nats) * max(1 - DECAY, 1 / self.batches)
         if self.batches >= BATCHES_TO_SETTLE:
             self.lowest_nats = min(self.lowest_nats, self.mean_nats)
         if self.rises and self.mean_nats > EXPLODED * self.lowest_nats:
@@ -44,7 +47,14 @@ class Watch:
     @property
     def rises(self) -> bool:
         """Whether the loss is on its way up: no checkpoint is written then, so that the last one is from before."""
-        return self.mean_nats > max(HARMLESS_NATS, 0.5 * EXPLODED * self.lowest_nats)
+        learnt = self.lowest_nats < LEARNT_NATS
+        harmless_nats = HARMLESS_ONCE_LEARNT_NATS if learnt else HARMLESS_NATS
+        return self.mean_nats > max(harmless_nats, 0.5 * EXPLODED * self.lowest_nats)
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the network is worth a checkpoint in place of the one before: a collapse begins with blanks."""
+        return not self.rises and not (self.blank_looks and self.lowest_nats < LEARNT_NATS)
 
     def text(self, hypotheses: list[str]) -> str:
         """Take note of what a batch was decoded to, greedily; a warning when that has been nothing for too long."""

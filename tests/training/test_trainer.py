@@ -176,6 +176,38 @@ def test_an_infinite_loss_stops_with_the_batch_named(
     assert all(math.isfinite(loss) for loss, _ in results(tmp_path))
 
 
+def test_a_gradient_that_is_no_number_stops_before_it_spoils_anything(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Objective.losses
+
+    def root_of_nothing(*arguments: Any) -> Losses:
+        losses = honest(*arguments)
+        at_zero = torch.sqrt(losses.total * 0)  # 0, with an infinite slope
+        return replace(losses, total=losses.total + at_zero)
+
+    monkeypatch.setattr(Objective, "losses", root_of_nothing)
+    with pytest.raises(DivergedError, match=r"gradient's norm is nan.*pass 1, batch 1 \(.+\).*last\.ckpt is from"):
+        train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
+    monkeypatch.undo()
+    train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)  # goes on from before the first batch
+    train(tiny_recipe, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
+    assert results(tmp_path) == results(tmp_path / "undisturbed")
+
+
+def test_a_run_does_not_go_on_with_other_utterances(tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "corpus.tsv"
+    write_manifest(read_corpus(tones_manifest), manifest)
+    recipe = replace(with_epochs(tiny_recipe, 1), data=replace(tiny_recipe.data, train=(str(manifest),)))
+    train(recipe, tmp_path / "run", accelerator="cpu", report=QUIET)
+    write_manifest(read_corpus(tones_manifest)[:6], manifest)
+    with pytest.raises(RecipeError, match="holds a run of other utterances"):
+        train(with_epochs(recipe, 2), tmp_path / "run", accelerator="cpu", report=QUIET)
+    write_manifest(read_corpus(tones_manifest), manifest)
+    train(with_epochs(recipe, 2), tmp_path / "run", accelerator="cpu", report=QUIET)
+    assert len(history(tmp_path / "run")) == 2
+
+
 def test_an_exploding_loss_stops_and_the_checkpoint_is_from_before(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

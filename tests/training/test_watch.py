@@ -42,6 +42,21 @@ def test_masks_that_double_the_loss_do_not_stop_a_run() -> None:
     watch_after(*[0.9] * 300, *[1.9] * 300)
 
 
+def test_a_network_that_had_learnt_and_collapses_to_blanks_is_stopped_and_not_kept() -> None:
+    watch = watch_after(*[0.5] * 500)
+    safe = [watch.is_safe]
+    watch.text(["", ""])
+    assert [*safe, watch.is_safe] == [True, False]
+    assert any("explodes" in watch.loss(3.2) for _ in range(150))
+    assert watch.rises
+
+
+def test_blanks_before_anything_was_learnt_keep_no_checkpoint_back() -> None:
+    watch = watch_after(*[3.0] * 300)
+    watch.text([""])
+    assert watch.is_safe
+
+
 def test_nothing_but_blanks_is_said_again_and_again_and_words_end_it() -> None:
     watch = watch_after(*[3.0] * 60)
     warnings = [watch.text(["", ""]) for _ in range(2 * BLANK_LOOKS)]
