@@ -6,9 +6,11 @@ Three sources are read: a tree laid out as LibriSpeech (`<subset>/<speaker>/<cha
 """
 
 import csv
+import hashlib
 import json
 import logging
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +21,7 @@ from features.errors import AudioError
 from training.errors import CorpusError
 
 MAX_REJECTED_SHARE = 0.01  # a corpus of which more cannot be used is refused
+LONGEST_STEM = 100  # characters of an id that become a file's name
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def read_corpus(
 
     Args:
         source: directory or manifest file.
-        where: keep only the manifest's lines whose column has that value; for a tree, `{"subset": "dev-clean"}`.
+        where: keep only the manifest's lines whose column has that value; a tree has `subset` and `speaker`.
         transcribed: leave out what has no transcript. False is for noise and rooms: a TSV then needs only `path`, a
             line of JSON only `audio_filepath`.
 
@@ -57,13 +60,16 @@ def read_corpus(
         CorpusError: nothing is there, a line cannot be read, or there is no transcript at all.
     """
     path = Path(source)
-    if path.is_dir():
-        utterances = list(_read_librispeech(path, where or {}))
-    elif path.is_file():
-        reader = _read_json_lines if path.suffix in (".json", ".jsonl", ".ndjson") else _read_tsv
-        utterances = list(reader(path, where or {}, transcribed))
-    else:
-        raise CorpusError(f"no corpus at {path}: neither a directory nor a manifest file")
+    try:
+        if path.is_dir():
+            utterances = list(_read_librispeech(path, where or {}))
+        elif path.is_file():
+            reader = _read_json_lines if path.suffix in (".json", ".jsonl", ".ndjson") else _read_tsv
+            utterances = list(reader(path, where or {}, transcribed))
+        else:
+            raise CorpusError(f"no corpus at {path}: neither a directory nor a manifest file")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path} is not UTF-8: it has a byte {error.object[error.start]:#04x}") from error
     if not utterances:
         raise CorpusError(f"{path} has no utterances" + (f" with {where}" if where else ""))
     if not transcribed:
@@ -94,8 +100,19 @@ def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike[str]
                 utterance.transcript,
                 utterance.speaker,
             ]
-            writer.writerow(row)
+            writer.writerow([" ".join(value.split()) if value != audio else value for value in row])
     os.replace(scratch, target)
+
+
+def file_stem(utterance_id: str) -> str:
+    """A file's name without its ending, another one for every id: the id itself where it can be that."""
+    plain = re.sub(r"[^\w.-]+", "-", utterance_id, flags=re.ASCII).strip(".-")[:LONGEST_STEM]
+    return plain if plain and plain == utterance_id else f"{plain or 'utterance'}-{fingerprint(utterance_id)}"
+
+
+def fingerprint(*made_of: object) -> str:
+    """Eight hexadecimal digits for a file's name, others where any of the values is another."""
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:8]
 
 
 def measure(utterances: Sequence[Utterance], progress: Callable[[int, int], None] | None = None) -> list[Utterance]:
@@ -148,9 +165,12 @@ def normalize_transcript(text: str) -> str:
 
 
 def _read_librispeech(root: Path, where: dict[str, str]) -> Iterator[Utterance]:
+    if unknown := set(where) - {"subset", "speaker"}:
+        raise CorpusError(f"{root} is a tree, which has subset and speaker, and no {', '.join(sorted(unknown))}")
     for listing in sorted(root.rglob("*.trans.txt")):
-        subset = listing.parent.parent.parent.name
-        if where.get("subset", subset) != subset:
+        speaker = listing.parent.parent
+        has = {"subset": speaker.parent.name, "speaker": speaker.name}
+        if any(has[column] != value for column, value in where.items()):
             continue
         for line in listing.read_text(encoding="utf-8").splitlines():
             utterance_id, _, transcript = line.partition(" ")
@@ -159,12 +179,12 @@ def _read_librispeech(root: Path, where: dict[str, str]) -> Iterator[Utterance]:
                     utterance_id,
                     listing.parent / f"{utterance_id}.flac",
                     transcript,
-                    listing.parent.parent.name,
+                    speaker.name,
                 )
 
 
 def _read_tsv(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[Utterance]:
-    with path.open(newline="", encoding="utf-8") as stream:
+    with path.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
         needed = {"path", "transcript"} if transcribed else {"path"}
         missing = {*needed, *where} - set(reader.fieldnames or ())
@@ -186,7 +206,7 @@ def _read_tsv(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[
 
 
 def _read_json_lines(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[Utterance]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -196,6 +216,8 @@ def _read_json_lines(path: Path, where: dict[str, str], transcribed: bool) -> It
             needed = "audio_filepath and text" if transcribed else "audio_filepath"
             raise CorpusError(f"{path}, line {number}: needs {needed}: {error!r}") from error
         if all(str(row.get(column)) == value for column, value in where.items()):
+            if row.get("offset"):
+                raise CorpusError(f"{path}, line {number}: offset is {row['offset']!r}; cut the recording first")
             duration_s = _number(row.get("duration") or 0, path, number)
             yield Utterance(
                 str(row.get("id") or audio),

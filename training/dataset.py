@@ -21,6 +21,8 @@ from training.channel import Channel
 from training.corpora import Utterance
 from training.sampler import BatchPlan, join_targets
 
+LONGER_S = 0.25  # what a file may have beyond its stated duration: codecs pad
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -84,7 +86,7 @@ class SpeechDataset(Dataset[Batch]):
             heard = []
             for item in items:
                 try:
-                    heard.append((item, self._samples(self._utterances[item].path)))
+                    heard.append((item, self._spoken(self._utterances[item])))
                 except (AudioError, OSError) as error:
                     unreadable.append(f"{self._utterances[item].path}: {error}")
             if not heard:
@@ -111,6 +113,13 @@ class SpeechDataset(Dataset[Batch]):
             tuple(seeds),
             tuple(unreadable),
         )
+
+    def _spoken(self, utterance: Utterance) -> np.ndarray:
+        samples_N = self._samples(utterance.path)
+        duration_s = len(samples_N) / SAMPLE_RATE_HZ
+        if duration_s > utterance.duration_s + LONGER_S and utterance.duration_s:  # a batch's memory is counted with it
+            raise AudioError(f"it has {duration_s:.1f} s, and its corpus says {utterance.duration_s:.1f} s")
+        return samples_N
 
     def _samples(self, path: Path) -> np.ndarray:
         if self._cache_dir is None:

@@ -16,7 +16,7 @@ import soundfile
 from features.audio import SAMPLE_RATE_HZ, decode_audio
 from features.errors import AudioError
 from training.codec import CODECS, MAX_KBPS, MIN_KBPS, Codec, recode
-from training.corpora import Utterance, reject
+from training.corpora import Utterance, file_stem, fingerprint, reject
 from training.errors import RecipeError
 
 
@@ -34,7 +34,7 @@ def recode_corpus(
 
     Args:
         utterances: all that go into the new corpus.
-        folder: where the audio is written, as `<id>.flac`; what is there from a run before is not written again.
+        folder: where the audio is written; what a run before has made of the same files is not made again.
         codec: `mp3` or `opus`.
         kbps: bit rates in kbit/s, of which one is drawn for each utterance.
         share: how many of the utterances are encoded, 0..1; which ones is drawn for each by its id and the seed.
@@ -61,13 +61,15 @@ def recode_corpus(
         rng = random.Random(f"{seed} {utterance.id}")
         if rng.random() >= share:
             recoded.append(utterance)
-        elif utterance.id in seen or Path(utterance.id).name != utterance.id:
-            bad.append(f"{utterance.id}: it is no plain name, or not the only one of this name")
+        elif utterance.id in seen:
+            bad.append(f"{utterance.id}: another utterance has this id")
         else:
             seen.add(utterance.id)
             try:
-                path = target / f"{utterance.id}.flac"
-                _write(utterance.path, path, codec, rng.choice(list(kbps)))
+                rate, stat = rng.choice(list(kbps)), utterance.path.stat()
+                made_of = (str(utterance.path.resolve()), stat.st_size, stat.st_mtime_ns, codec, rate)
+                path = target / f"{file_stem(utterance.id)}-{fingerprint(*made_of)}.flac"
+                _write(utterance.path, path, codec, rate)
                 recoded.append(replace(utterance, path=path))
             except (AudioError, OSError) as error:
                 bad.append(f"{utterance.path}: {error}")

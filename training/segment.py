@@ -21,7 +21,7 @@ from model.errors import ModelError
 from model.forced_alignment import force_align
 from model.transcriber import Transcriber
 from model.transcript import Word
-from training.corpora import Utterance, normalize_transcript, reject
+from training.corpora import Utterance, file_stem, normalize_transcript, reject
 from training.errors import RecipeError
 
 PAUSE_WINDOW_S = 0.1  # a cut is made in the middle of the quietest stretch of this length
@@ -53,7 +53,7 @@ def segment(
     Args:
         transcriber: its model aligns text and audio.
         utterances: with transcripts that the model's tokenizer can spell.
-        folder: where the pieces are written, as `<id>-<number>.flac`.
+        folder: where the pieces are written, as `<id>-<number>.flac`; an id that is no file's name becomes one.
         longest_s: pieces are this long at most, in seconds, unless the speaker makes no pause.
         progress: called with the utterances done and the utterances in all.
 
@@ -62,22 +62,26 @@ def segment(
 
     Raises:
         RecipeError: `longest_s` is less than two of the shortest pieces.
-        CorpusError: more than 1 % of the utterances cannot be read or aligned.
+        CorpusError: more than 1 % of the utterances cannot be read or aligned, or have the id of another.
     """
     if longest_s < 2 * EDGE_S:
         raise RecipeError(f"the longest piece is {longest_s:g} s; it must be at least {2 * EDGE_S:g} s")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     pieces: list[Utterance] = []
-    bad = []
+    bad: list[str] = []
+    seen: set[str] = set()
     for done, utterance in enumerate(utterances, 1):
-        if 0 < utterance.duration_s <= longest_s:
+        if utterance.id in seen:
+            bad.append(f"{utterance.id}: another utterance has this id")
+        elif 0 < utterance.duration_s <= longest_s:
             pieces.append(utterance)
         else:
             try:
                 pieces.extend(_cut(transcriber, utterance, target, longest_s))
             except (AudioError, ModelError, OSError) as error:
                 bad.append(f"{utterance.id}: {error}")
+        seen.add(utterance.id)
         if progress:
             progress(done, len(utterances))
     reject("no alignment of text and audio", bad, len(utterances))
@@ -93,7 +97,7 @@ def _cut(transcriber: Transcriber, utterance: Utterance, folder: Path, longest_s
     for number, (begin, end) in enumerate(pairwise(edges)):
         first, last = round(begin.time_s * SAMPLE_RATE_HZ), round(end.time_s * SAMPLE_RATE_HZ)
         samples_N = waveform.samples_N[first:last]
-        path = folder / f"{utterance.id}-{number}.flac"
+        path = folder / f"{file_stem(utterance.id)}-{number}.flac"
         soundfile.write(path, np.clip(samples_N, -1, 1), SAMPLE_RATE_HZ)
         transcript = " ".join(text[begin.word : end.word])
         duration_s = len(samples_N) / SAMPLE_RATE_HZ

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from features.audio import SAMPLE_RATE_HZ, Waveform, decode_audio
-from training.corpora import Utterance
+from training.corpora import Utterance, fingerprint
 from training.errors import CorpusError
 
 ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")
@@ -72,7 +72,8 @@ def draw_manner(rng: random.Random) -> Manner:
 def synthesise(texts: Sequence[str], folder: Path, hours: float, speak: Speak, *, seed: int = 1) -> Iterator[Utterance]:
     """Utterances of at least `hours` in all, spoken as FLAC files in `folder`; the texts are taken in random order.
 
-    Where they are too few, they are taken again, in other voices. What a run before has spoken is not spoken again.
+    Where they are too few, they are taken again, in other voices. What a run before has spoken, the same words in the
+    same manner, is not spoken again.
 
     Raises:
         CorpusError: there is no text, a program is missing, or says nothing.
@@ -86,7 +87,7 @@ def synthesise(texts: Sequence[str], folder: Path, hours: float, speak: Speak, *
     while spoken_s < 3600 * hours:
         order = order or rng.sample(list(texts), len(texts))
         text, manner = order.pop(), draw_manner(rng)
-        path = folder / f"{number:06}.flac"
+        path = folder / f"{number:06}-{fingerprint(text, manner)}.flac"
         if not path.exists():
             samples_N = speak(manner, text).samples_N
             if not np.abs(samples_N).max(initial=0.0):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.tokenizer import CharacterTokenizer
-from training.corpora import Utterance, measure, normalize_transcript, read_corpus, reject, write_manifest
+from training.corpora import Utterance, file_stem, measure, normalize_transcript, read_corpus, reject, write_manifest
 from training.errors import CorpusError
 
 
@@ -176,3 +176,43 @@ def test_transcripts_of_real_corpora_have_units_for_every_character(speech_data:
     for corpus in ("librispeech", "kathleen", "speechocean762"):
         for utterance in read_corpus(speech_data / corpus / "manifest.tsv"):
             tokenizer.encode(normalize_transcript(utterance.transcript))
+
+
+def test_a_tree_can_be_asked_for_a_speaker_and_for_nothing_that_it_does_not_know(librispeech_tree: Path) -> None:
+    speakers = {utterance.speaker for utterance in read_corpus(librispeech_tree)}
+    assert len(speakers) > 1
+    for speaker in speakers:
+        assert {one.speaker for one in read_corpus(librispeech_tree, where={"speaker": speaker})} == {speaker}
+    with pytest.raises(CorpusError, match="has subset and speaker, and no accent"):
+        read_corpus(librispeech_tree, where={"accent": "scottish"})
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header_and_other_encodings_are_named(tmp_path: Path) -> None:
+    manifest = tmp_path / "corpus.tsv"
+    manifest.write_bytes("\ufeffpath\ttranscript\na.wav\tgood morning\n".encode())
+    assert [one.path.name for one in read_corpus(manifest)] == ["a.wav"]
+    manifest.write_bytes("path\ttranscript\na.wav\tcafé\n".encode("latin-1"))
+    with pytest.raises(CorpusError, match=r"corpus\.tsv is not UTF-8: it has a byte 0xe9"):
+        read_corpus(manifest)
+
+
+def test_white_space_within_a_transcript_is_written_as_spaces(tmp_path: Path) -> None:
+    lines = tmp_path / "corpus.jsonl"
+    lines.write_text(json.dumps({"audio_filepath": "a.wav", "text": "good\tmorning\nall\u2028of you"}) + "\n")
+    write_manifest(read_corpus(lines), tmp_path / "corpus.tsv")
+    assert [one.transcript for one in read_corpus(tmp_path / "corpus.tsv")] == ["good morning all of you"]
+
+
+def test_a_part_of_a_recording_is_refused(tmp_path: Path) -> None:
+    lines = tmp_path / "corpus.jsonl"
+    lines.write_text(json.dumps({"audio_filepath": "a.wav", "text": "good", "offset": 7.5, "duration": 2}) + "\n")
+    with pytest.raises(CorpusError, match=r"line 1: offset is 7\.5; cut the recording first"):
+        read_corpus(lines)
+
+
+@given(st.text(), st.text())
+def test_every_id_has_a_file_name_of_its_own(one: str, other: str) -> None:
+    stems = [file_stem(one), file_stem(other)]
+    for stem in stems:
+        assert stem and Path(stem).name == stem and len(stem.encode()) < 200
+    assert (stems[0] == stems[1]) == (one == other)

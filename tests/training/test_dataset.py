@@ -1,3 +1,5 @@
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +76,12 @@ def test_unreadable_audio_is_named_and_the_rest_of_the_batch_is_kept(tones_manif
     assert joined.target_lengths_B.tolist() == [3]
     nothing = SpeechDataset(utterances, targets)[BatchPlan((((12,), 1.0),), 1)]
     assert nothing.ids == ()
+
+
+def test_audio_longer_than_its_corpus_says_is_named_and_left_out(tones_manifest: Path) -> None:
+    utterances = read_corpus(tones_manifest)
+    utterances[0] = replace(utterances[0], duration_s=utterances[0].duration_s - 0.5)
+    utterances[1] = replace(utterances[1], duration_s=utterances[1].duration_s - 0.1)  # a codec's padding
+    batch = SpeechDataset(utterances, [[1]] * len(utterances))[BatchPlan((((0,), 1.0), ((1,), 1.0)), 1)]
+    assert batch.ids == ("1",)
+    assert re.search(r"0\.wav: it has .* s, and its corpus says .* s", batch.unreadable[0])

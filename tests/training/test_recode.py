@@ -41,7 +41,7 @@ def test_what_is_encoded_loses_its_highs_and_nothing_else(noises: list[Utterance
     assert told == [(done, N_UTTERANCES) for done in range(1, N_UTTERANCES + 1)]
     for before, after in zip(noises, recoded, strict=True):
         assert (after.id, after.transcript, after.speaker) == (before.id, before.transcript, before.speaker)
-        assert after.path == tmp_path / "out" / f"{before.id}.flac"
+        assert after.path.parent == tmp_path / "out" and after.path.name.startswith(f"{before.id}-")
         assert len(decode_audio(after.path).samples_N) == SAMPLE_RATE_HZ // 2
         assert highs(before.path) > 0.15 > 0.01 > highs(after.path)
 
@@ -50,7 +50,7 @@ def test_a_share_is_drawn_by_id_and_what_is_there_stays(noises: list[Utterance],
     def run(some: list[Utterance], seed: int) -> list[bool]:
         folder = tmp_path / f"out{seed}"
         recoded = recode_corpus(some, folder, codec="mp3", kbps=[16, 24], share=0.5, seed=seed)
-        assert all(after.path in (before.path, folder / f"{before.id}.flac") for before, after in zip(some, recoded))  # noqa: B905  # as many by the other test
+        assert all(after.path == before.path or after.path.parent == folder for before, after in zip(some, recoded))  # noqa: B905  # as many by the other test
         return [after.path.parent == folder for after in recoded]
 
     drawn = run(noises, 1)
@@ -61,6 +61,18 @@ def test_a_share_is_drawn_by_id_and_what_is_there_stays(noises: list[Utterance],
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out1").iterdir()} == times
     assert run(noises, 2) != drawn
     assert recode_corpus(noises, tmp_path / "none", codec="mp3", kbps=[24], share=0.0) == noises
+
+
+def test_what_was_made_of_other_audio_or_at_another_rate_is_made_anew(noises: list[Utterance], tmp_path: Path) -> None:
+    def heard(kbps: int) -> np.ndarray:
+        (recoded,) = recode_corpus(noises[:1], tmp_path / "out", codec="mp3", kbps=[kbps])
+        return decode_audio(recoded.path).samples_N
+
+    first = heard(24)
+    assert np.array_equal(heard(24), first)
+    assert not np.array_equal(heard(16), first)
+    soundfile.write(noises[0].path, np.zeros(SAMPLE_RATE_HZ), SAMPLE_RATE_HZ)
+    assert len(heard(24)) == SAMPLE_RATE_HZ
 
 
 @pytest.mark.parametrize(
@@ -80,9 +92,10 @@ def test_options_outside_their_range_are_refused(
 
 
 def test_no_file_is_written_outside_the_folder_or_twice(noises: list[Utterance], tmp_path: Path) -> None:
-    for bad in (Utterance("../n", noises[0].path, "x"), noises[1]):
-        with pytest.raises(CorpusError, match="1 of 2 utterances have audio that cannot be encoded"):
-            recode_corpus([bad, noises[1]], tmp_path / "out", codec="mp3", kbps=[24])
+    (outside,) = recode_corpus([Utterance("../n", noises[0].path, "x")], tmp_path / "out", codec="mp3", kbps=[24])
+    assert outside.path.parent == tmp_path / "out" and outside.id == "../n"
+    with pytest.raises(CorpusError, match="1 of 2 utterances have audio that cannot be encoded"):
+        recode_corpus([noises[1], noises[1]], tmp_path / "out", codec="mp3", kbps=[24])
     assert not (tmp_path / "n.flac").exists()
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_a_long_utterance_is_cut_where_its_speaker_pauses(
     for piece in pieces:
         assert piece.speaker == "s"
         assert decode_audio(piece.path).duration_s == pytest.approx(piece.duration_s, abs=1e-4)
+
+
+def test_an_id_that_is_a_path_becomes_a_file_name_and_one_that_is_there_twice_is_refused(
+    transcriber: Transcriber, joined: tuple[Utterance, list[tuple[float, float]]], tmp_path: Path
+) -> None:
+    utterance, _ = joined
+    named = [replace(utterance, id=name) for name in ("clips/joined.wav", "/etc/joined.wav", "../joined.wav")]
+    pieces = segment(transcriber, named, tmp_path / "audio", longest_s=utterance.duration_s / 2)
+    assert {piece.path.parent for piece in pieces} == {tmp_path / "audio"}
+    assert len({piece.path for piece in pieces}) == len({piece.id for piece in pieces}) == len(pieces)
+    with pytest.raises(CorpusError, match="joined: another utterance has this id"):
+        segment(transcriber, [utterance, utterance], tmp_path / "audio", longest_s=utterance.duration_s / 2)
 
 
 def test_a_short_utterance_stays_as_it_is(

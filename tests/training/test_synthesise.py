@@ -52,8 +52,17 @@ def test_texts_are_spoken_in_turn_until_there_is_enough_and_what_is_there_is_not
 
     assert list(synthesise(TEXTS, tmp_path, 9 / 3600, second))[:7] == utterances
     assert len(second.spoken) == 2
-    list(synthesise(TEXTS, tmp_path / "other", 7 / 3600, other, seed=2))
-    assert other.spoken != first.spoken
+    again = list(synthesise(TEXTS, tmp_path, 7 / 3600, other, seed=2))  # in the same folder
+    assert [text for _, text in other.spoken] == [utterance.transcript for utterance in again]
+    assert other.spoken != first.spoken and not {one.path for one in again} & {one.path for one in utterances}
+
+
+def test_other_texts_are_not_paired_with_the_audio_of_those_before(tmp_path: Path) -> None:
+    speaker = Speaker()
+    before = list(synthesise(["good morning"], tmp_path, 1 / 3600, speaker))
+    after = list(synthesise(["good night"], tmp_path, 1 / 3600, speaker))
+    assert [text for _, text in speaker.spoken] == ["good morning", "good night"]
+    assert before[0].path != after[0].path
 
 
 def test_every_voice_is_drawn_at_some_pace_and_pitch() -> None:
