@@ -52,7 +52,6 @@ app.command()(restore)
 
 
 @app.command()
-@app.command()
 def export(
     out: Annotated[Path, typer.Argument(help="The file to write; it ends in .onnx.")],
     bundle: Annotated[

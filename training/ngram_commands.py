@@ -87,7 +87,10 @@ def attach(
     name: Annotated[str | None, typer.Option(help="Name of the new bundle.", show_default="the old one's")] = None,
     lm_weight: Annotated[float, typer.Option(help="Weight of the model's log10 probability.")] = 1.5,
     word_bonus: Annotated[float, typer.Option(help="Added for every word.")] = 1.0,
+    blank_penalty: Annotated[float, typer.Option(help="Taken from the blank's log-probability, in nats.")] = 0.0,
     beam_size: Annotated[int, typer.Option(min=1, help="Beginnings kept at every frame.")] = 50,
+    beam_units: Annotated[int, typer.Option(min=1, help="Best units of a frame that they go on with.")] = 12,
+    beam_threshold: Annotated[float, typer.Option(help="Worse than the best by more than this, they are left.")] = 25.0,
     pronunciations: Annotated[
         Path | None,
         typer.Option(
@@ -115,7 +118,10 @@ def attach(
         search = BeamSearchConfig(
             lm_weight=lm_weight,
             word_bonus=word_bonus,
+            blank_penalty=blank_penalty,
             beam_size=beam_size,
+            beam_units=beam_units,
+            beam_threshold=beam_threshold,
             letter_weight=letter_weight if pronunciations else 0.0,
         )
         spoken = {}
