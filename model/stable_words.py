@@ -178,16 +178,43 @@ class StableWords:
             return split_words(self._committed, self._tokenizer)
         # A stretch is searched as if nothing were before it, so those that are committed need not be searched again.
         first = max(cut for cut, _ in plan_stretches(known_SO[:, BLANK_ID]) if cut <= n_committed)
-        units: list[DecodedUnit] = []
+        origin = self._begin + first
+        found = split_words(
+            (
+                replace(unit, first_frame=origin + unit.first_frame, last_frame=origin + unit.last_frame)
+                for unit in self._decode(self._with_certain_path(known_SO, n_committed)[first:])
+            ),
+            self._tokenizer,
+        )
+        again = [word for word in split_words(self._committed, self._tokenizer) if word.first_frame >= origin]
         known: dict[int, WordEvidence] = {}  # of the committed words, by their first frames
-        for unit in self._decode(self._with_certain_path(known_SO, n_committed)[first:]):
-            first_frame, last_frame = (self._begin + first + at for at in (unit.first_frame, unit.last_frame))
-            if first_frame >= self._committed_until:
-                units.append(replace(unit, first_frame=first_frame, last_frame=last_frame))
-            elif unit.evidence is not None:
-                known[first_frame] = unit.evidence
+        for before, word in zip(again, found, strict=False):
+            if word.units[0].evidence is not None and word.text(self._tokenizer) == before.text(self._tokenizer):
+                known[before.first_frame] = word.units[0].evidence
         self._committed = [_with_next(unit, known.get(unit.first_frame)) for unit in self._committed]
+        units = [unit for word in found[len(again) :] for unit in self._uncommitted(word)]
         return split_words([*self._committed, *units], self._tokenizer)
+
+    def _uncommitted(self, word: SpelledWord) -> list[DecodedUnit]:
+        """A word's units and the boundary after it, none before the committed path ends.
+
+        In quick speech letters may be aligned to frames that are committed already, when there are too few behind them:
+        the word was found by its sounds, and stays whole.
+        """
+        units = [*word.units, word.after] if word.after else [*word.units]
+        moved = [
+            replace(
+                unit,
+                first_frame=max(unit.first_frame, self._committed_until),
+                last_frame=max(unit.last_frame, self._committed_until),
+            )
+            for unit in units
+        ]
+        evidence, by = moved[0].evidence, moved[0].first_frame - word.first_frame
+        if evidence is not None and by:
+            sounds = tuple(replace(sound, first=sound.first - by, last=sound.last - by) for sound in evidence.sounds)
+            moved[0] = replace(moved[0], evidence=replace(evidence, sounds=sounds))
+        return moved
 
     def _with_certain_path(self, known_SO: Tensor, n_committed: int) -> Tensor:
         """The rows of the utterance, in which nothing but the committed path is possible as far as it goes."""
@@ -213,7 +240,8 @@ class StableWords:
             if over:
                 return None if self._begin == self._known else (0, self._known)
             # Of frames in which nothing is said only as many stay as a word may need.
-            return (0, self._settled - self._pause_frames) if self._settled - self._begin > self._kept_frames else None
+            stay = min(self._pause_frames, self._kept_frames)
+            return (0, self._settled - stay) if self._settled - self._begin > self._kept_frames else None
         for index, word in enumerate(words):
             is_last = index + 1 == len(words)
             next_first = self._known - (0 if over else self._edge_frames) if is_last else words[index + 1].first_frame

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.confidence import LEAST_SHARE, ConfidenceWeights
-from model.decoder import DecodedUnit, WordEvidence, append_stretch, decode_greedy
+from model.decoder import DecodedUnit, Sound, WordEvidence, append_stretch, decode_greedy
 from model.rejection import RejectionConfig
 from model.stable_words import CommitConfig, StableWords
 from model.stream_events import Final, Partial, StreamEvent
@@ -182,8 +182,48 @@ def test_silence_is_forgotten() -> None:
         assert len(words._rows_SO) < 300
 
 
-def new_words(decode: object = decode_greedy, rejection: RejectionConfig | None = None) -> StableWords:
-    return StableWords(decode, TOKENIZER, FRAME_S, rejection, CONFIG)  # type: ignore[arg-type]  # a decoder each
+@pytest.mark.parametrize("pause_s", [0.4, 5.0, 30.0])
+def test_no_pause_is_too_long_where_nothing_is_said(pause_s: float) -> None:
+    """Once a pause was longer than what a word is judged with, the end of an utterance was looked for without end."""
+    words = new_words(config=replace(CONFIG, pause_s=pause_s, longest_s=20.0))
+    for _ in range(40):
+        assert words.feed(rows("_" * 50), rows("_" * 10), duration_s=1.0) == []
+        assert len(words._rows_SO) < 300
+    assert shown(words.feed(rows("_t_o_ "), rows("_b"), duration_s=100.0)) == ["|to b"]
+
+
+def test_a_word_whose_letters_are_aligned_to_committed_frames_stays_whole() -> None:
+    """In quick speech a word that was found by its sounds may have fewer frames than letters."""
+
+    def decode(log_probs_SV: Tensor) -> list[DecodedUnit]:
+        units = decode_greedy(log_probs_SV)
+        if len(log_probs_SV) < 10:
+            return units
+        committed = [unit for unit in units if unit.last_frame <= 5]
+        letters = [
+            DecodedUnit(TOKENIZER.encode(letter)[0], at, at, -0.1)
+            for letter, at in (("c", 4), ("o", 5), ("l", 7), ("d", 8), (" ", 9))
+        ]
+        return [*committed, replace(letters[0], evidence=heard), *letters[1:]]
+
+    heard = WordEvidence(-1.0, -1.0, 1.0, (), (Sound(5, 2, 3), Sound(6, 4, 4)))
+    words = new_words(decode=decode)
+    words.feed(rows("_t_o_"), rows(" "), duration_s=0.4)
+    assert shown(words.feed(rows(" "), rows("_"), duration_s=0.4)) == ["to|"]
+    until = words._committed_until
+    assert shown(words.feed(rows("cold"), rows(" _"), duration_s=0.8)) == ["to|cold"]
+    (word,) = words._search()[1:]
+    assert word.first_frame == until and [unit.last_frame for unit in word.units] == sorted(
+        unit.last_frame for unit in word.units
+    )
+    evidence = word.units[0].evidence
+    assert evidence and [word.first_frame + sound.first for sound in evidence.sounds] == [6, 8]  # where they were
+
+
+def new_words(
+    decode: object = decode_greedy, rejection: RejectionConfig | None = None, config: CommitConfig = CONFIG
+) -> StableWords:
+    return StableWords(decode, TOKENIZER, FRAME_S, rejection, config)  # type: ignore[arg-type]  # a decoder each
 
 
 def changing(*paths: str) -> object:
