@@ -147,8 +147,8 @@ def _boundaries(
         )
         last_s = words[at].start_s + config.late_s if at < len(words) else duration_s
         if at + 1 < len(words):
-            last_s = max(first_s, min(last_s, words[at + 1].start_s))
-        last_s = min(last_s, duration_s)
+            last_s = min(last_s, words[at + 1].start_s)
+        last_s = min(max(first_s, last_s), duration_s)
         end_s = words[at - 1].end_s if at else -math.inf
         start_s = words[at].start_s if at < len(words) else math.inf
         if start_s - end_s <= 2 * config.reach_s:

@@ -64,6 +64,12 @@ def test_levels_may_begin_later_and_words_no_earlier_than_they_may() -> None:
     assert placed_words(words, loudness, earliest_s=0.5)[0][0] == 0.5
 
 
+def test_words_that_may_not_begin_where_they_were_heard_stay_in_order() -> None:
+    levels = placed_words([(0.88, 0.92), (0.96, 1.40)], "#" * 230, 2.298, earliest_s=1.18)
+    times_s = [time_s for span in levels for time_s in span]
+    assert times_s == sorted(times_s) and times_s[0] >= 1.18
+
+
 def test_placing_many_words_can_be_cancelled() -> None:
     token = CancelToken()
     token.cancel()
