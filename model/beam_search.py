@@ -14,6 +14,7 @@ speech recognition with recurrent neural networks", ICML 2014; the search itself
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -135,7 +136,8 @@ class BeamSearch:
         """The same search, which prefers some words, and knows those of them that the lexicon lacks.
 
         To the language model, a term that is no word of the lexicon is an unknown word; one of several words has the
-        probability of its words in that order. Making it takes about a millisecond for each word.
+        probability of its words in that order. Making it takes about a millisecond for each word, and several for each
+        that has to be pronounced.
 
         Raises:
             HotWordError: a term cannot be spelled.
@@ -147,40 +149,51 @@ class BeamSearch:
 
     def _plan(self, hot_words: HotWords) -> "_Hot":
         weight, n_units = self.config.lm_weight, self._units.n_units
+        in_log10 = 1 / weight if weight else 0.0  # of what is added to a score, next to the model's probabilities
         nowhere = self._lm.start(True)
         unknown = self._lm.score(nowhere, self._unknown)[1]
         ends: dict[float, int] = {}
         entries: list[HotEntry] = []
         terms: dict[int, _Term] = {}
-        for words in dict.fromkeys(spell(term, self._tokenizer) for term in hot_words.terms):
+        spelled = dict.fromkeys(spell(term, self._tokenizer) for term in hot_words.terms)
+        ways = self._ways_of([*dict.fromkeys(word for words in spelled for word in words)])
+        for words in spelled:
             added = boost = hot_words.boost * len(words)
             label = self._labels.get(words[0], -1) if len(words) == 1 else -1
+            ahead = []  # in each word of the term: the language model's probability so far, and the boost of one word
             if label < 0:
                 label = self._unknown + 1 + len(terms)
                 extra = 0.0
                 if len(words) > 1:
                     labels = [self._labels.get(word, self._unknown) for word in words]
-                    extra = weight * (sum(self._word_log10probs(labels, nowhere)[:-1]) - unknown)
+                    log10probs = self._word_log10probs(labels, nowhere)[:-1]
+                    extra = weight * (sum(log10probs) - unknown)
                     extra = round((extra + self.config.word_bonus * (len(words) - 1)) / TERM_STEP) * TERM_STEP
+                    ahead = [
+                        so_far + (hot_words.boost + at * self.config.word_bonus) * in_log10
+                        for at, so_far in enumerate(accumulate(log10probs))
+                    ]
                 terms[label] = _Term(len(words), extra, boost, words)
                 added += extra
             end_unit = ends.setdefault(added, n_units + len(ends))
-            ahead = self._lm.score(self._lm.start(False), label)[1] + (added / weight if weight > 0 else 0.0)
-            entries += [HotEntry(way, end_unit, label, ahead) for way in self._term_ways(words)]
+            ahead = ahead or [self._lm.score(self._lm.start(False), label)[1] + boost * in_log10]
+            entries += [
+                HotEntry(way, end_unit, label, ahead, self._units.boundary) for way in self._term_ways(words, ways)
+            ]
         trie = hot_trie(self._trie, entries, n_units + len(ends), self._units.boundary)
         return _Hot(trie, tuple(ends), terms, hot_words.boost)
 
-    def _term_ways(self, words: tuple[str, ...]) -> list[list[int]]:
+    def _term_ways(self, words: tuple[str, ...], ways_of: Mapping[str, Sequence[Sequence[int]]]) -> list[list[int]]:
         """Every way to write the words of a term, boundaries between them."""
         boundary = self._units.boundary
         ways: list[list[int]] = [[]]
         for word in words:
-            ways = [[*way, boundary, *more] for way in ways for more in self._ways_of(word)][:MOST_WAYS]
+            ways = [[*way, boundary, *more] for way in ways for more in ways_of[word]][:MOST_WAYS]
         return [way[1:] for way in ways]
 
-    def _ways_of(self, word: str) -> Sequence[Sequence[int]]:
-        """Every way to write a hot word, one at least."""
-        return self._units.ways(word)
+    def _ways_of(self, words: Sequence[str]) -> dict[str, Sequence[Sequence[int]]]:
+        """Every way to write each of some hot words, one at least."""
+        return {word: self._units.ways(word) for word in words}
 
     def _use(self, config: BeamSearchConfig) -> None:
         self.config = config
@@ -188,7 +201,8 @@ class BeamSearch:
             beam_size=config.beam_size,
             # A boost may bring the ends of hot words to the front of any frame; they push out no other unit.
             beam_size_token=min(config.beam_units, self._units.n_units) + len(self._hot.added),
-            beam_threshold=config.beam_threshold,
+            # The beginning of a hot word is ahead by its boost: what else is said must not be dropped until it ends.
+            beam_threshold=config.beam_threshold + self._hot.boost,
             lm_weight=config.lm_weight,
             word_score=config.word_bonus,
             unk_score=float("-inf"),
@@ -217,8 +231,9 @@ class BeamSearch:
         """The n best word sequences, for every stretch of at most 30 s by itself, in order of time.
 
         Audio longer than that is searched in stretches, each a sentence of its own to the language model, so there is
-        no list for all of it together; the first hypotheses of all stretches are what `decode` finds. A list is shorter
-        than n where the beam ends with fewer: most of its `beam_size` beginnings differ in frames, not in words.
+        no list for all of it together; the first hypotheses of all stretches are what `decode` finds, however many are
+        asked for. A list is shorter than n where the beam ends with fewer: most of its `beam_size` beginnings differ in
+        frames, not in words.
 
         Raises:
             OptionError: n is below 1.
@@ -347,4 +362,4 @@ class _Hot:
     trie: Trie | None = None
     added: tuple[float, ...] = ()
     terms: Mapping[int, _Term] = field(default_factory=dict)
-    boost: float = 0.0  # of a word of the lexicon
+    boost: float = 0.0  # of a single word

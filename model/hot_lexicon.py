@@ -2,12 +2,14 @@
 
 flashlight adds nothing to a score for a single word. Here it does, by its acoustic scores: a hot word ends with a
 boundary of its own, a further unit whose log-probability in every frame is that of the boundary plus the word's boost.
-What the search looks ahead to in the trie holds the boost too, so that a beginning is not dropped before its end.
+What the search looks ahead to in the trie holds the boost of one word too, so that a beginning is not dropped before
+its end. It does not hold that of a whole term: the beginnings of terms that are not said would fill the beam.
 
 Only the nodes along the hot words are new; below them hang the nodes of the lexicon itself, which nobody changes. That
 makes a trie for one request in a millisecond for each word, while other threads search.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,19 +24,22 @@ class HotEntry:
         units: of its letters or sounds and the boundaries between its words, without the last.
         end_unit: the boundary that it ends with.
         label: index of the word that the language model is told.
-        score: what is looked ahead to, log10.
+        ahead: what is looked ahead to in each of its words, log10.
+        boundary: the unit between its words.
     """
 
     units: Sequence[int]
     end_unit: int
     label: int
-    score: float
+    ahead: Sequence[float]
+    boundary: int
 
 
 @dataclass
 class _Branch:
     """Hot words with the same beginning."""
 
+    ahead: float = -math.inf
     below: dict[int, "_Branch"] = field(default_factory=dict)
     ends: list[HotEntry] = field(default_factory=list)
 
@@ -50,9 +55,11 @@ def hot_trie(lexicon: Trie, entries: Sequence[HotEntry], n_units: int, boundary:
     """
     top = _Branch()
     for entry in entries:
-        branch = top
+        branch, word = top, 0
         for unit in entry.units:
             branch = branch.below.setdefault(unit, _Branch())
+            word += unit == entry.boundary
+            branch.ahead = max(branch.ahead, entry.ahead[word])
         branch.ends.append(entry)
     trie = Trie(n_units, boundary)
     # An empty search gives the root; `get_root` would hand out a pointer without its owner.
@@ -67,7 +74,7 @@ def _children(shared: Mapping[int, TrieNode], branch: _Branch) -> dict[int, Trie
     for end_unit in dict.fromkeys(entry.end_unit for entry in branch.ends):
         alike = [entry for entry in branch.ends if entry.end_unit == end_unit]  # several that sound the same
         end = TrieNode(end_unit)
-        end.labels, end.scores = [entry.label for entry in alike], [entry.score for entry in alike]
+        end.labels, end.scores = [entry.label for entry in alike], [entry.ahead[-1] for entry in alike]
         end.max_score = max(end.scores)
         children[end_unit] = end
     return children
@@ -78,9 +85,8 @@ def _copy(shared: TrieNode | None, unit: int, branch: _Branch) -> TrieNode:
     node = TrieNode(unit)
     children = _children(shared.children if shared else {}, branch)
     node.children = children
-    best = [children[below].max_score for below in (*branch.below, *(entry.end_unit for entry in branch.ends))]
+    node.max_score = branch.ahead
     if shared:
         node.labels, node.scores = shared.labels, shared.scores
-        best.append(shared.max_score)
-    node.max_score = max(best)
+        node.max_score = max(branch.ahead, shared.max_score)
     return node

@@ -49,8 +49,10 @@ class HotWords:
 
 def plain_words(term: str) -> tuple[str, ...]:
     """The words of a term in lower case, accents dropped, hyphens and dots taken for spaces."""
-    plain = unicodedata.normalize("NFKD", term.translate(_APOSTROPHES).translate(_BETWEEN_WORDS).casefold())
-    return tuple("".join(character for character in plain if not unicodedata.combining(character)).split())
+    plain = (
+        unicodedata.normalize("NFKD", term.translate(_APOSTROPHES)).translate(_APOSTROPHES).translate(_BETWEEN_WORDS)
+    )
+    return tuple("".join(character for character in plain.casefold() if not unicodedata.combining(character)).split())
 
 
 def spell(term: str, tokenizer: Tokenizer) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from model.beam_search import IMPOSSIBLE, BeamSearch
+from model.cancellation import check
 from model.decoder import DecodedUnit, Sound, append_stretch, units_along
 from model.errors import HotWordError, OptionError
 from model.forced_alignment import force_align
@@ -36,6 +37,7 @@ from model.tokenizer import BLANK_ID, Tokenizer
 from model.word_evidence import Reading, attach, hear, weigh
 from model.word_units import Sounds
 
+PRONOUNCED_AT_ONCE = 32  # hot words that the lexicon lacks; in between, the work can be cancelled
 MOST_JUDGED = 8  # word sequences of a stretch that the letters are asked about
 
 
@@ -95,12 +97,22 @@ class SoundSearch(BeamSearch):
             hypotheses.append(Hypothesis(one.reading.words, units, acoustic, one.log10probs, score, one.boost, sounds))
         return hypotheses
 
-    def _ways_of(self, word: str) -> Sequence[Sequence[int]]:
-        if ways := self._units.ways(word):
-            return ways
-        if self._letter_to_sound is None:
-            raise HotWordError(f"the hot word {word!r} is not in the lexicon, and the model cannot pronounce others")
-        return self._letter_to_sound.pronounce([word])
+    def _ways_of(self, words: Sequence[str]) -> dict[str, Sequence[Sequence[int]]]:
+        ways = super()._ways_of(words)
+        others = [word for word in words if not ways[word]]
+        if others and self._letter_to_sound is None:
+            raise HotWordError(
+                f"the hot word {others[0]!r} is not in the lexicon, and the model cannot pronounce others"
+            )
+        for first in range(0, len(others), PRONOUNCED_AT_ONCE):
+            check(self._cancelled)
+            some = others[first : first + PRONOUNCED_AT_ONCE]
+            assert self._letter_to_sound is not None
+            try:
+                ways |= {word: [way] for word, way in zip(some, self._letter_to_sound.pronounce(some), strict=True)}
+            except OptionError as error:
+                raise HotWordError(f"a hot word cannot be pronounced: {error}") from error
+        return ways
 
     def _judged(self, log_probs_SO: Tensor, most: int = MOST_JUDGED) -> "list[_Found]":
         """The best word sequences of a stretch, no two the same, with what the letters say; the best first."""
@@ -129,7 +141,9 @@ class SoundSearch(BeamSearch):
             )
             for one, score in zip(sequences, (max(score, IMPOSSIBLE) for score in letters_N), strict=True)
         ]
-        return sorted(judged, key=lambda one: -one.reading.score)
+        # Those that are asked for beyond come after them, so that the first is the same however many are asked for.
+        first, beyond = judged[:MOST_JUDGED], judged[MOST_JUDGED:]
+        return [one for some in (first, beyond) for one in sorted(some, key=lambda one: -one.reading.score)]
 
     def _letter_scores(self, log_probs_SO: Tensor, sequences: "Sequence[_Found]") -> list[float]:
         """Natural-log probability of each sequence's letters; minus infinity where the frames are too few for them."""

@@ -157,6 +157,7 @@ def test_spelling_knows_accents_hyphens_and_apostrophes() -> None:
     assert spell("Zoë Müller-Straße", tokenizer) == ("zoe", "muller", "strasse")
     assert spell("O’Neill", tokenizer) == ("o'neill",)
     assert spell("J.R.R. Tolkien", tokenizer) == ("j", "r", "r", "tolkien")
+    assert spell("the™ ﬃ", tokenizer) == ("thetm", "ffi")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +186,33 @@ def test_what_is_just_within_the_limits_is_taken(search: BeamSearch) -> None:
 def test_what_cannot_be_spelled_is_named(search: BeamSearch, term: str) -> None:
     with pytest.raises(HotWordError, match=r"write it as it is spoken|has no letters"):
         search.with_hot_words(HotWords((term,)))
+
+
+@pytest.mark.parametrize(
+    ("clip", "term"),
+    [
+        ("river", "we plan to go"),
+        ("train", "the president of the united states"),
+        ("clock", "old clock tower"),
+        ("clock", "the old man and the sea"),
+        ("dog", "the apple of my eye"),
+        ("dog", "all day long"),
+    ],
+)
+def test_a_term_that_only_begins_like_what_is_said_takes_nothing_away(
+    shipped_transcriber: Transcriber, clips_folder: Path, clip: str, term: str
+) -> None:
+    audio = clips_folder / f"{clip}.flac"
+    said = shipped_transcriber.transcribe(audio).text
+    assert shipped_transcriber.transcribe(audio, hot_words=HotWords((term,))).text == said
+
+
+def test_a_single_word_at_the_largest_boost_takes_nothing_away_that_does_not_sound_like_it(
+    shipped_transcriber: Transcriber, clips_folder: Path
+) -> None:
+    audio = clips_folder / "clock.flac"
+    hot = HotWords(("stopper",), LARGEST_BOOST)
+    assert shipped_transcriber.transcribe(audio, hot_words=hot).text.endswith(" at noon")
 
 
 NOISE = Waveform(np.random.default_rng(1).normal(0, 0.1, 80_000).astype(np.float32))
