@@ -7,6 +7,7 @@ Its own time limit begins with the first answer. So whoever opens many connectio
 import asyncio
 import json
 from asyncio.events import TimerHandle
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -20,12 +21,35 @@ MAX_HEAD_BYTES = 64 * 1024  # request line and headers
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket that is gone soon after the service is done with it, whether its client reads what is left or not."""
+    """A WebSocket that is gone soon after the service is done with it, whether its client reads what is left or not.
+
+    In the scope's state is `close_reply`: the code of the client's answer to our close frame, which tells that it has
+    read all before; None once the connection is lost without one.
+    """
+
+    _close_reply: asyncio.Future[int | None] | None = None
 
     async def run_asgi(self) -> None:
         """Serve it; closing in good order waits for ever where the client does not read."""
+        self._close_reply = self.loop.create_future()
+        self.scope["state"]["close_reply"] = self._close_reply
         await super().run_asgi()
         self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def handle_close(self, event: Any) -> None:
+        """The client's close frame; uvicorn does not tell the service of one that answers ours."""
+        if self.close_sent and self.conn.close_rcvd:
+            self._replied(self.conn.close_rcvd.code)
+        super().handle_close(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No answer comes any more."""
+        self._replied(None)
+        super().connection_lost(exc)
+
+    def _replied(self, code: int | None) -> None:
+        if self._close_reply and not self._close_reply.done():
+            self._close_reply.set_result(code)
 
     def send_receive_event_to_app(self) -> None:
         """Hand a message on; uvicorn logs an error with a traceback where a stranger's text is no UTF-8."""

@@ -44,6 +44,7 @@ CLOSE_INTERNAL = 1011
 CLOSE_ERROR = 4000  # plus the HTTP status of the error
 LONGEST_REASON_BYTES = 123  # of a close frame
 READMIT_S = 1.0  # between two looks at the key
+REPLY_S = 5.0  # that a client may take to answer a close frame
 
 
 class Places:
@@ -162,6 +163,14 @@ class Channel:
                 await asyncio.wait_for(self._websocket.close(code, shortened), self._send_s)
             except (TimeoutError, RuntimeError, WebSocketDisconnect):
                 logger.info("a socket was gone before it could be closed")
+
+    async def close_reply(self) -> int | None:
+        """After `close`: the code that the client answered with; None where no answer came."""
+        reply: asyncio.Future[int | None] | None = getattr(self._websocket.state, "close_reply", None)
+        if reply is None:  # another server than ours, which does not tell
+            return None
+        await asyncio.wait({reply}, timeout=REPLY_S)
+        return reply.result() if reply.done() else None
 
 
 @asynccontextmanager

@@ -38,7 +38,7 @@ class LiveStream:
         id: by which a client comes back to it.
         n_bytes: how many bytes of audio were heard.
         seq: number of the last message.
-        ended: whether the client has said that the audio is over.
+        ended: whether the client has said that the audio is over; what it was told is still there to be told again.
         owner, about: as given.
     """
 
@@ -58,7 +58,7 @@ class LiveStream:
         self.ended = False
         self.owner = owner
         self.about = about
-        self._session = session
+        self._session: LiveSession | None = session  # until the audio is over
         self._scheduler = scheduler
         self._rate_hz = rate_hz
         self._decoder = SampleDecoder(encoding)
@@ -113,6 +113,7 @@ class LiveStream:
         """Hear more audio; gives back the turn whenever there may be something to tell."""
         if self.ended:
             raise InvalidRequestError("The audio is over: 'end' was sent before.", code="already_ended")
+        assert self._session is not None, "it is there until the end"
         piece_bytes = self._rate_hz * (2 if self._decoder.encoding == "pcm16" else 1)  # a second
         for first in range(0, len(data), piece_bytes):
             piece = data[first : first + piece_bytes]
@@ -127,8 +128,10 @@ class LiveStream:
     async def end(self) -> None:
         """The audio is over."""
         if not self.ended:
+            assert self._session is not None, "it is there until the end"
             self.ended = True
             self._note(await self._scheduler.run(self._session.flush))
+            self._session = None
             seconds = round(self._n_samples / self._rate_hz, 3)
             self._newest = self._numbered({"type": "done", "bytes": self.n_bytes, "seconds": seconds})
 
@@ -174,11 +177,13 @@ class LiveStreams:
         self._places = places
         self._resume_s = resume_s
         self._streams: dict[str, LiveStream] = {}
+        self._seated: set[str] = set()  # those that hold a place: all but the ended ones
         self._expiries: dict[str, asyncio.TimerHandle] = {}
 
     def add(self, stream: LiveStream) -> None:
         """A new one, for which a place was taken; it has to be let go of."""
         self._streams[stream.id] = stream
+        self._seated.add(stream.id)
 
     async def find(self, id_: str, owner: str | None) -> tuple[LiveStream, asyncio.Event]:
         """One whose client comes back, attached, and the event by which its next connection will ask for it.
@@ -201,13 +206,25 @@ class LiveStreams:
         return stream, wanted
 
     def let_go(self, stream: LiveStream, *, comes_back: bool) -> None:
-        """Its connection is gone, and its client may come back, or not."""
+        """Its connection is gone, and its client may come back, or not.
+
+        One that has ended gives its place back, but its messages wait as long as those of any other: nobody knows
+        whether the last of them arrived.
+        """
         stream.detach()
-        if comes_back and self._resume_s:
+        if stream.ended:
+            self._give_place_back(stream)
+        if comes_back and self._resume_s and stream.id in self._streams:
             loop = asyncio.get_running_loop()
             self._expiries[stream.id] = loop.call_later(self._resume_s, self._expire, stream.id)
         else:
             self._remove(stream.id)
+
+    def forget(self, stream: LiveStream) -> None:
+        """Its client has all of it."""
+        if expiry := self._expiries.pop(stream.id, None):
+            expiry.cancel()
+        self._remove(stream.id)
 
     def close(self) -> None:
         """The server ends: nobody comes back."""
@@ -222,4 +239,9 @@ class LiveStreams:
 
     def _remove(self, id_: str) -> None:
         if stream := self._streams.pop(id_, None):
+            self._give_place_back(stream)
+
+    def _give_place_back(self, stream: LiveStream) -> None:
+        if stream.id in self._seated:
+            self._seated.remove(stream.id)
             self._places.give_back(stream.owner)

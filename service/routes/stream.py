@@ -56,7 +56,6 @@ async def stream_audio(websocket: WebSocket) -> None:
                 if received is None:
                     raise SessionTakenError("Another connection has taken this session over.")
                 sent = await _hear(stream, received, channel, sent)
-            comes_back = False
         except WebSocketDisconnect as gone:
             comes_back = gone.code != CLOSE_NORMAL
             raise
@@ -67,6 +66,10 @@ async def stream_audio(websocket: WebSocket) -> None:
             raise
         finally:
             streams.let_go(stream, comes_back=comes_back)
+        # All is sent, which is not to say that it arrived: only the client can tell.
+        await channel.close()
+        if await channel.close_reply() == CLOSE_NORMAL:
+            streams.forget(stream)
 
 
 async def _hear(stream: LiveStream, received: str | bytes, channel: Channel, sent: int) -> int:

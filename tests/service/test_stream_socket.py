@@ -1,11 +1,13 @@
 """`/v1/stream` against a running server."""
 
+import contextlib
 import json
 import random
 import re
 import socket
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +131,27 @@ def test_a_client_that_is_done_is_not_waited_for(server: Server) -> None:
     wait_until(lambda: refusal(server, session=session) == (4404, "session_not_found"))
 
 
+def test_a_connection_lost_after_the_end_loses_nothing(start_server: Start) -> None:
+    server = start_server(max_sockets=1)
+    with Relay(server) as relay, opened(server, sock=relay.client, compression=None) as ws:
+        session = received(ws)["session"]
+        ws.send(SOUND * 2)
+        seen = received(ws)["seq"]
+        relay.swallows = True
+        ws.send(END)
+        wait_until(lambda: b'"done"' in relay.swallowed)
+        with opened(server) as other:  # its place is free
+            assert received(other)["type"] == "ready"
+            with opened(server, session=session, seq=str(seen)) as again:
+                ready = received(again)
+                assert (ready["bytes"], ready["seq"]) == (2 * len(SOUND), seen + 2)
+                messages = rest(again)
+                assert [message["type"] for message in messages] == ["final", "done"]
+                assert texts(messages) == ["he hoped"]
+            wait_until(lambda: refusal(server, session=session) == (4404, "session_not_found"))  # all of it arrived
+        relay.cut()
+
+
 def test_nobody_is_waited_for_longer_than_the_setting_says(start_server: Start) -> None:
     server = start_server(resume_s=0.3, max_sockets=1)
     with opened(server) as ws:
@@ -249,10 +272,73 @@ def run_example(server: Server, mark: str, audio: bytes, *replaced: str) -> list
     return done.stdout.decode().splitlines()
 
 
-def opened(server: Server, *, max_queue: int | None = None, sock: Any = None, **parameters: str) -> ClientConnection:
+class Relay:
+    """A way to a server that can swallow what comes back, as a network does that has gone.
+
+    Attributes:
+        client: the client's end.
+        swallows: whether nothing of the server arrives any more.
+        swallowed: what did not.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.client, self._near = socket.socketpair()
+        self._far = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        self.swallows = False
+        self.swallowed = b""
+        ways = ((self._near, self._far.sendall), (self._far, self._back))
+        self._threads = [threading.Thread(target=self._carry, args=way) for way in ways]
+
+    def __enter__(self) -> "Relay":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.cut()
+        for thread in self._threads:
+            thread.join(30)
+        for end in (self.client, self._near, self._far):
+            end.close()
+
+    def cut(self) -> None:
+        """Both ends learn that the connection is gone, without a word of the other."""
+        for end in (self._near, self._far):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _carry(self, source: socket.socket, forward: Callable[[bytes], object]) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                forward(data)
+
+    def _back(self, data: bytes) -> None:
+        if self.swallows:
+            self.swallowed += data
+        else:
+            self._near.sendall(data)
+
+
+def opened(
+    server: Server,
+    *,
+    max_queue: int | None = None,
+    sock: Any = None,
+    compression: Any = "deflate",
+    **parameters: str,
+) -> ClientConnection:
     query = "&".join(f"{name}={value}" for name, value in {"rate": str(RATE_HZ), **parameters}.items() if value)
     url = f"{server.url.replace('http', 'ws', 1)}/v1/stream?{query}"
-    return connect(url, sock=sock, proxy=None, open_timeout=60, close_timeout=5, max_queue=max_queue, max_size=None)
+    return connect(
+        url,
+        sock=sock,
+        proxy=None,
+        compression=compression,
+        open_timeout=60,
+        close_timeout=5,
+        max_queue=max_queue,
+        max_size=None,
+    )
 
 
 def received(ws: ClientConnection) -> Message:
