@@ -1,5 +1,6 @@
 """A transcript as server-sent events (`stream=true`): deltas that join to the text, then the whole, then `[DONE]`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -41,11 +42,16 @@ async def _lines(job: Job[Transcript], heartbeat_s: float, logprobs: bool) -> As
         while not await job.finished_within(heartbeat_s):
             yield f": progress {job.progress:.2f}\n\n"
         try:
-            answers = events(job.finished.result(), logprobs=logprobs)
+            # In a thread: the events of hours of audio take a second to write.
+            answers = await asyncio.to_thread(_written, job.finished.result(), logprobs)
         except Exception as error:  # the 200 is out: the error can only be told inside the stream
-            answers = [error_object(error)]
+            answers = [to_line(error_object(error))]
         for answer in answers:
-            yield f"data: {to_line(answer)}\n\n"
+            yield f"data: {answer}\n\n"
         yield "data: [DONE]\n\n"
     finally:
         job.abandon()
+
+
+def _written(transcript: Transcript, logprobs: bool) -> list[str]:
+    return [to_line(event) for event in events(transcript, logprobs=logprobs)]

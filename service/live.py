@@ -44,6 +44,7 @@ CLOSE_INTERNAL = 1011
 CLOSE_ERROR = 4000  # plus the HTTP status of the error
 LONGEST_REASON_BYTES = 123  # of a close frame
 READMIT_S = 1.0  # between two looks at the key
+LONG_TEXT = 64 * 1024  # characters that take so long to read that it is done in a thread
 REPLY_S = 5.0  # that a client may take to answer a close frame
 
 
@@ -205,10 +206,10 @@ def error_event(error: Exception, *, client_event_id: str | None = None) -> dict
     return {"type": "error", "event_id": new_id("event"), "error": {**content, "event_id": named}}
 
 
-def read_json(text: str) -> Any:
+async def read_json(text: str) -> Any:
     """What a client sent as a text message; raises InvalidRequestError where it is no JSON, or too deep or too long."""
     try:
-        return json.loads(text)
+        return json.loads(text) if len(text) <= LONG_TEXT else await asyncio.to_thread(json.loads, text)
     except (ValueError, RecursionError) as error:
         raise InvalidRequestError("The message is no JSON.", code="invalid_json") from error
 

@@ -21,13 +21,14 @@ from model.stream_events import Final, Partial, StreamEvent
 from model.transcript import Segment, Token
 from service.errors import InvalidRequestError, MessageTooLargeError
 from service.formats import to_logprobs
-from service.live import error_event, new_id
+from service.live import LONG_TEXT, error_event, new_id
 from service.realtime_options import INVALID_KEYWORDS, RealtimeOptions
 from service.recogniser import LiveSession, ServedModel
 from service.scheduler import Scheduler
 
 Event = dict[str, Any]
 
+PART_OF_BASE64 = 256 * 1024  # characters, a multiple of 4
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # of base64, OpenAI's limit
 LEAST_COMMIT_S = 0.1  # the same
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
@@ -123,13 +124,13 @@ class RealtimeSession:
         if len(audio) > MAX_APPEND_BYTES:
             raise MessageTooLargeError(f"'audio' has {len(audio)} bytes; at most {MAX_APPEND_BYTES} may come at once.")
         try:
-            data = base64.b64decode(audio, validate=True)
+            data = decoded(audio) if len(audio) <= LONG_TEXT else await asyncio.to_thread(decoded, audio)
         except (binascii.Error, ValueError) as error:
             raise InvalidRequestError("'audio' is no base64.", param="audio", code="invalid_audio") from error
-        samples_N = self._decoder.feed(data)
         second = self._options.rate_hz
-        for first in range(0, len(samples_N), second):
-            piece_N = samples_N[first : first + second]
+        piece_bytes = second * (2 if self._decoder.encoding == "pcm16" else 1)
+        for first in range(0, len(data), piece_bytes):
+            piece_N = self._decoder.feed(data[first : first + piece_bytes])
             found = await self._scheduler.run(partial(self._session.feed, piece_N))
             self._fed_s += len(piece_N) / second
             for event in self._tell(found):
@@ -243,6 +244,18 @@ class RealtimeSession:
             tokens: list[Token] = [token for segment in segments for token in segment.tokens]
             completed["logprobs"] = to_logprobs(tokens)
         yield completed
+
+
+def decoded(base64_text: str) -> bytes:
+    """The bytes, decoded in parts, because `base64` lets no other thread work until it returns.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    if "=" in base64_text[:-2]:  # padding is at the end of the last part alone
+        raise ValueError("padding before the end")
+    parts = (base64_text[first : first + PART_OF_BASE64] for first in range(0, len(base64_text), PART_OF_BASE64))
+    return b"".join(base64.b64decode(part, validate=True) for part in parts)
 
 
 def _event(kind: str, **fields: Any) -> Event:

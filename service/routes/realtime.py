@@ -58,7 +58,7 @@ async def _answer(session: RealtimeSession, received: str | bytes | None, channe
     """Act on one message; what is wrong with it is told, and the session goes on."""
     message: Any = None
     try:
-        message = _parsed(received)
+        message = await _parsed(received)
         async for event in session.handle(message):
             await channel.send(event)
     except CepstraError as error:
@@ -68,7 +68,7 @@ async def _answer(session: RealtimeSession, received: str | bytes | None, channe
         await channel.send(error_event(error, client_event_id=event_id if isinstance(event_id, str) else None))
 
 
-def _parsed(received: str | bytes | None) -> Any:
+async def _parsed(received: str | bytes | None) -> Any:
     if not isinstance(received, str):
         raise InvalidRequestError("Events are JSON in text messages.", code="invalid_event")
-    return read_json(received)
+    return await read_json(received)

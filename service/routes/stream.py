@@ -75,7 +75,7 @@ async def stream_audio(websocket: WebSocket) -> None:
 async def _hear(stream: LiveStream, received: str | bytes, channel: Channel, sent: int) -> int:
     """Act on a message of the client; returns the number of the last message that it was sent in answer."""
     if isinstance(received, str):
-        _check_end(received)
+        await _check_end(received)
         await stream.end()
     else:
         if len(received) > LARGEST_FRAME_BYTES:
@@ -115,8 +115,8 @@ async def _new_stream(websocket: WebSocket) -> LiveStream:
     return stream
 
 
-def _check_end(text: str) -> None:
-    if read_json(text) != {"type": "end"}:
+async def _check_end(text: str) -> None:
+    if await read_json(text) != {"type": "end"}:
         raise InvalidRequestError('The only text message is {"type": "end"}; audio is sent as binary.', param="type")
 
 

@@ -1,5 +1,6 @@
 """`POST /v1/audio/transcriptions`, and the refusal of `/v1/audio/translations`."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -88,8 +89,10 @@ async def create_transcription(request: Request) -> Response:
             await job.result_for(request)
         return stream_response(job, heartbeat_s=settings.heartbeat_s, logprobs=logprobs)
     transcript = await job.result_for(request)
-    body = render(transcript, options.response_format, granularities=options.granularities, logprobs=logprobs)
-    return Response(body, media_type=CONTENT_TYPES[options.response_format])
+    # In a thread: an answer about hours of audio takes a second to write.
+    written_as, granularities = options.response_format, options.granularities
+    body = await asyncio.to_thread(render, transcript, written_as, granularities=granularities, logprobs=logprobs)
+    return Response(body, media_type=CONTENT_TYPES[written_as])
 
 
 @router.post("/v1/audio/translations", summary="Refused: the model does not translate")

@@ -4,7 +4,15 @@ from statistics import mean
 import pytest
 
 from model.transcript import Alternative, Segment, Transcript, Word
-from service.formats import RESPONSE_FORMATS, compression_ratio, render, to_json, to_verbose_json
+from service.formats import (
+    PART_OF_A_LIST,
+    RESPONSE_FORMATS,
+    compression_ratio,
+    render,
+    to_json,
+    to_line,
+    to_verbose_json,
+)
 from tests.service.fakes import SENTENCES, TEXT, transcript_of
 
 SPOKEN = transcript_of(SENTENCES, duration_s=12.3456)
@@ -37,6 +45,12 @@ def test_logprobs_spell_the_text() -> None:
     assert "".join(entry["token"] for entry in logprobs) == "".join(SENTENCES)
     assert bytes(byte for entry in logprobs for byte in entry["bytes"]).decode() == "".join(SENTENCES)
     assert {entry["logprob"] for entry in logprobs} == {-0.125}
+
+
+def test_a_long_list_is_written_as_a_short_one_is() -> None:
+    many = [{"word": "é", "n": n} for n in range(2 * PART_OF_A_LIST + 1)]
+    answer = {"text": "é", "words": many, "segments": [], "usage": {"seconds": 1.0}}
+    assert to_line(answer) == json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
 
 
 def test_verbose_json_segments() -> None:

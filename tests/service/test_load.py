@@ -1,12 +1,14 @@
 """What happens when there is more work than workers, when clients leave, and before the model is there."""
 
 import json
+import pkgutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -131,6 +133,37 @@ def test_heartbeats_tell_progress(start_server: Callable[..., Server]) -> None:
     assert ": progress 0.50" in lines
     assert events[-1] == "[DONE]"
     assert json.loads(events[-2])["text"] == TEXT
+
+
+@pytest.mark.parametrize(
+    ("writer", "fields"),
+    [
+        ("service.routes.transcriptions.render", {"response_format": "verbose_json"}),
+        ("service.event_stream.events", {"stream": "true"}),
+    ],
+)
+def test_the_server_answers_others_while_an_answer_is_written(
+    start_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, writer: str, fields: dict[str, Any]
+) -> None:
+    server = start_server()
+    written = post(server, **fields).text
+    began, go = threading.Event(), threading.Event()
+    in_time = []
+    write = pkgutil.resolve_name(writer)
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        began.set()
+        in_time.append(go.wait(10))
+        return write(*args, **kwargs)
+
+    monkeypatch.setattr(writer, slowly)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, server, **fields)
+        assert began.wait(60)
+        assert request("GET", f"{server.url}/healthz").status_code == 200
+        go.set()
+        assert answer.result().text == written
+    assert in_time == [True]
 
 
 class SlowToLoad(FakeTranscriber):

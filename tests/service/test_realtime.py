@@ -4,6 +4,8 @@ import asyncio
 import base64
 import contextlib
 import json
+import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,9 @@ from websockets.sync.client import connect
 from model.hot_words import HotWords
 from service.errors import LONGEST_TEXT
 from service.keys import KeyFile
-from tests.service.conftest import Server
+from service.live import LONG_TEXT
+from service.realtime import PART_OF_BASE64, decoded
+from tests.service.conftest import Server, request
 from tests.service.fakes import UNSPEAKABLE
 from tests.service.test_stream_socket import run_example
 
@@ -155,6 +159,56 @@ def test_without_vad_the_client_commits(connection: RealtimeConnection) -> None:
     append(connection, SILENCE)
     connection.input_audio_buffer.commit()  # what was committed is not told again
     assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == ""
+
+
+def test_audio_cut_anywhere_is_heard(connection: RealtimeConnection) -> None:
+    connection.recv()
+    update(connection, turn_detection=None)
+    sound = SOUND * 7
+    for first, end in ((0, 1), (1, 2), (2, 2), (2, 100_001), (100_001, len(sound))):
+        append(connection, sound[first:end])
+    connection.input_audio_buffer.commit()
+    completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
+    assert (completed.transcript, completed.usage.seconds) == ("he hoped there would be stew for", 3.5)
+
+
+@pytest.mark.parametrize("n_bytes", [PART_OF_BASE64 // 4 * 3 + extra for extra in (-1, 0, 1, 2)])
+def test_long_audio_is_decoded_as_short_audio_is(n_bytes: int) -> None:
+    data = bytes(range(256)) * (n_bytes // 256 + 1)
+    text = base64.b64encode(data[:n_bytes]).decode()
+    assert decoded(text) == data[:n_bytes]
+    for broken in (text[:-1] + "?", "=" + text[1:], text[: PART_OF_BASE64 - 1] + "=" + text, text[:-1] + "é"):
+        with pytest.raises(ValueError, match=r"padding|base64|ASCII"):
+            decoded(broken)
+
+
+@pytest.mark.parametrize("reader", ["service.realtime.decoded", "json.loads"])
+def test_the_server_answers_others_while_a_long_message_is_read(
+    server: Server, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    in_time = []
+    read = pkgutil.resolve_name(reader)
+
+    def slowly(text: str) -> Any:
+        if len(text) > LONG_TEXT:
+            began.set()
+            in_time.append(go.wait(10))
+        return read(text)
+
+    with connect(f"{server.url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription", proxy=None) as ws:
+        ws.recv(timeout=60)
+        monkeypatch.setattr(reader, slowly)
+        audio = base64.b64encode(SOUND * 4 + SILENCE).decode()
+        ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+        assert began.wait(60)
+        assert request("GET", f"{server.url}/healthz").status_code == 200
+        assert not go.is_set()
+        go.set()
+        while json.loads(event := ws.recv(timeout=60))["type"] != f"{TRANSCRIPTION}.completed":
+            pass
+        assert json.loads(event)["transcript"] == "he hoped there would"
+    assert in_time == [True]
 
 
 def test_a_commit_with_vad_ends_the_utterance(connection: RealtimeConnection) -> None:
