@@ -119,10 +119,10 @@ class Channel:
             while (left_s := idle_at_s - time.monotonic()) > 0:
                 self._check_admission()
                 await asyncio.wait(waiting, timeout=min(left_s, READMIT_S), return_when=asyncio.FIRST_COMPLETED)
+                if interrupt and interrupt.is_set():  # before what was sent: there may be minutes of it
+                    return None
                 if message.done():
                     return self._content(message.result())
-                if interrupted and interrupted.done():
-                    return None
             raise IdleSocketError(f"Nothing was sent for {self._idle_s:g} s (CEPSTRA_SOCKET_IDLE_S).")
         finally:
             for task in waiting:

@@ -67,7 +67,8 @@ class LiveStream:
         self._newest: dict[str, Any] | None = None  # a partial, or the last message of all
         self._forgotten = 0  # number of the newest final that is not kept any more
         self._attached = asyncio.Lock()
-        self._wanted = asyncio.Event()
+        self._wanted = asyncio.Event()  # of the connection that has it
+        self._n_waiting = 0
 
     async def attach(self) -> asyncio.Event:
         """Become its only connection; the one before is told by its event, and has to `detach`.
@@ -76,11 +77,16 @@ class LiveStream:
             SessionTakenError: that one does not let go.
         """
         self._wanted.set()
+        self._n_waiting += 1
         try:
             await asyncio.wait_for(self._attached.acquire(), TAKE_OVER_S)
         except TimeoutError as error:
             raise SessionTakenError("Another connection is busy with this session; try again.") from error
+        finally:
+            self._n_waiting -= 1
         self._wanted = asyncio.Event()
+        if self._n_waiting:  # for this one, though they came while another had it
+            self._wanted.set()
         return self._wanted
 
     def detach(self) -> None:

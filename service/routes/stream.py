@@ -55,7 +55,7 @@ async def stream_audio(websocket: WebSocket) -> None:
                 received = await channel.receive(wanted)
                 if received is None:
                     raise SessionTakenError("Another connection has taken this session over.")
-                sent = await _hear(stream, received, channel, sent)
+                sent = await _hear(stream, received, channel, sent, wanted)
         except WebSocketDisconnect as gone:
             comes_back = gone.code != CLOSE_NORMAL
             raise
@@ -72,8 +72,11 @@ async def stream_audio(websocket: WebSocket) -> None:
             streams.forget(stream)
 
 
-async def _hear(stream: LiveStream, received: str | bytes, channel: Channel, sent: int) -> int:
-    """Act on a message of the client; returns the number of the last message that it was sent in answer."""
+async def _hear(stream: LiveStream, received: str | bytes, channel: Channel, sent: int, wanted: asyncio.Event) -> int:
+    """Act on a message of the client, or on part of it where another connection wants the stream meanwhile.
+
+    Returns the number of the last message that it was sent in answer.
+    """
     if isinstance(received, str):
         await _check_end(received)
         await stream.end()
@@ -82,6 +85,8 @@ async def _hear(stream: LiveStream, received: str | bytes, channel: Channel, sen
             raise MessageTooLargeError(f"The frame has {len(received)} bytes; at most {LARGEST_FRAME_BYTES} may come.")
         async for _ in stream.take(received):
             sent = await _tell(stream, channel, sent)
+            if wanted.is_set():
+                break
     return await _tell(stream, channel, sent)
 
 

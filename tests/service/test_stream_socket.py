@@ -125,6 +125,25 @@ def test_whoever_comes_back_takes_the_session_over(server: Server) -> None:
             assert texts(rest(second)) == ["he hoped"]
 
 
+def test_whoever_comes_back_does_not_wait_for_what_the_connection_before_had_sent(start_server: Start) -> None:
+    server = start_server()
+    with opened(server) as first:
+        session = received(first)["session"]
+        server.fake.hold()
+        for _ in range(20):
+            first.send(SOUND * 6)
+        with opened(server, session=session) as second, opened(server, session=session) as third:
+            assert request("GET", f"{server.url}/healthz").status_code == 200
+            server.fake.release()
+            heard = received(second)["bytes"]
+            assert heard == received(third)["bytes"] == 2 * len(SOUND)  # the second that was being heard
+            for ws in (first, second):
+                assert rest(ws)[-1]["error"]["code"] == "session_taken_over"
+            third.send(SOUND * 2)
+            third.send(END)
+            assert texts(rest(third)) == ["he hoped there would"]
+
+
 def test_a_client_that_is_done_is_not_waited_for(server: Server) -> None:
     with opened(server) as ws:
         session = received(ws)["session"]
