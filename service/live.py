@@ -16,7 +16,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -102,6 +102,7 @@ class Channel:
         self._send_s = send_s
         self._readmit = readmit
         self._readmit_at_s = time.monotonic() + READMIT_S
+        self._upcoming: asyncio.Task[Any] | None = None  # the next message, where somebody has waited for it
 
     async def receive(self, interrupt: asyncio.Event | None = None) -> str | bytes | None:
         """The next message; None once `interrupt` is set.
@@ -111,7 +112,7 @@ class Channel:
             IdleSocketError: it sent nothing for too long.
             AuthenticationError, ForbiddenError: its key was revoked or has expired.
         """
-        message = asyncio.create_task(self._websocket.receive())
+        message = self._next()
         interrupted = asyncio.create_task(interrupt.wait()) if interrupt else None
         waiting = {message, interrupted} if interrupted else {message}
         idle_at_s = time.monotonic() + self._idle_s
@@ -122,11 +123,40 @@ class Channel:
                 if interrupt and interrupt.is_set():  # before what was sent: there may be minutes of it
                     return None
                 if message.done():
+                    self._upcoming = None
                     return self._content(message.result())
             raise IdleSocketError(f"Nothing was sent for {self._idle_s:g} s (CEPSTRA_SOCKET_IDLE_S).")
         finally:
-            for task in waiting:
-                task.cancel()
+            if interrupted:
+                interrupted.cancel()
+
+    async def unless_gone(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, which is abandoned where it waits if the client goes away meanwhile.
+
+        Only the next message is looked at: more would pile up here.
+
+        Raises:
+            WebSocketDisconnect: it has gone.
+        """
+        working, message = asyncio.create_task(work), self._next()
+        try:
+            await asyncio.wait({working, message}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                self._content(message.result())
+            await working
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+
+    def forget(self) -> None:
+        """Nobody reads what else may come."""
+        if self._upcoming:
+            self._upcoming.cancel()
+
+    def _next(self) -> "asyncio.Task[Any]":
+        if self._upcoming is None:
+            self._upcoming = asyncio.create_task(self._websocket.receive())
+        return self._upcoming
 
     def _check_admission(self) -> None:
         if time.monotonic() >= self._readmit_at_s:
@@ -197,6 +227,8 @@ async def opened(websocket: WebSocket, *, idle_s: float, send_s: float) -> Async
         await channel.close(code, str(event["error"]["code"]))
     else:
         await channel.close()
+    finally:
+        channel.forget()
 
 
 def error_event(error: Exception, *, client_event_id: str | None = None) -> dict[str, Any]:

@@ -79,16 +79,30 @@ class Job(Generic[T]):
         Raises:
             ClientGoneError: it hung up.
         """
+        try:
+            await self.finished_for(request)
+            return self.finished.result()
+        finally:
+            self.abandon()  # does nothing to what is finished
+
+    async def finished_for(self, request: Request, seconds: float | None = None) -> bool:
+        """Wait for the end, at most `seconds`; a client that hangs up meanwhile abandons the work.
+
+        Raises:
+            ClientGoneError: it hung up.
+        """
         gone = asyncio.create_task(_disconnected(request))
         try:
             either: set[asyncio.Future[Any]] = {self.finished, gone}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not self.finished.done():
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done() and not self.finished.done():
                 raise ClientGoneError("The client closed the connection before the transcript was there.")
-            return self.finished.result()
+            return self.finished.done()
+        except BaseException:
+            self.abandon()
+            raise
         finally:
             gone.cancel()
-            self.abandon()  # does nothing to what is finished
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ async def realtime(websocket: WebSocket) -> None:
         try:
             await channel.send(session.created())
             while True:
-                await _answer(session, await channel.receive(), channel)
+                received = await channel.receive()
+                await channel.unless_gone(_answer(session, received, channel))
         except (WebSocketDisconnect, ServiceError):
             raise
         except Exception as error:

@@ -85,7 +85,7 @@ async def create_transcription(request: Request) -> Response:
     job = scheduler.submit(work, key=key, max_of_key=max_of_key, release=upload.file.close)
     logprobs = "logprobs" in options.include
     if options.stream:
-        if await job.finished_within(min(EARLY_FAILURE_S, settings.heartbeat_s)):
+        if await job.finished_for(request, min(EARLY_FAILURE_S, settings.heartbeat_s)):
             await job.result_for(request)
         return stream_response(job, heartbeat_s=settings.heartbeat_s, logprobs=logprobs)
     transcript = await job.result_for(request)

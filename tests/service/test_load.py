@@ -135,6 +135,20 @@ def test_heartbeats_tell_progress(start_server: Callable[..., Server]) -> None:
     assert json.loads(events[-2])["text"] == TEXT
 
 
+def test_a_client_that_hangs_up_before_its_stream_begins_frees_its_place_at_once(
+    start_server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.routes.transcriptions.EARLY_FAILURE_S", 60.0)
+    server = start_server(heartbeat_s=60)
+    server.fake.hold()
+    body = form(wav(), stream="true")
+    with connected(server) as connection:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + body)
+        wait_until(lambda: server.fake.running == 1)
+    wait_until(lambda: server.fake.running == 0, limit_s=10)
+
+
 @pytest.mark.parametrize(
     ("writer", "fields"),
     [

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import pkgutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from service.errors import LONGEST_TEXT
 from service.keys import KeyFile
 from service.live import LONG_TEXT
 from service.realtime import PART_OF_BASE64, decoded
-from tests.service.conftest import Server, request
+from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import UNSPEAKABLE
 from tests.service.test_stream_socket import run_example
 
@@ -483,6 +484,25 @@ def test_sockets_of_both_kinds_share_their_places(start_server: Callable[..., Se
         for path in ("/v1/stream", "/v1/realtime?intent=transcription"):
             with connect(url + path, proxy=None) as other:
                 assert json.loads(other.recv(timeout=60))["error"]["code"] == "too_many_sockets"
+
+
+def test_a_client_that_goes_away_frees_its_place_while_its_audio_is_heard(start_server: Callable[..., Server]) -> None:
+    server = start_server(max_sockets=1)
+    url = f"{server.url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription"
+    server.fake.hold()
+    with connect(url, proxy=None) as ws:
+        ws.recv(timeout=60)
+        session = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
+        ws.send(json.dumps({"type": "session.update", "session": session}))
+        audio = base64.b64encode(SOUND * 20).decode()
+        ws.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+        ws.socket.shutdown(socket.SHUT_RDWR)
+
+    def has_room() -> bool:
+        with connect(url, proxy=None) as other:
+            return bool(json.loads(other.recv(timeout=60))["type"] == "session.created")
+
+    wait_until(has_room, limit_s=10)
 
 
 def test_the_client_of_the_documentation(server: Server) -> None:
