@@ -31,6 +31,7 @@ Event = dict[str, Any]
 PART_OF_BASE64 = 256 * 1024  # characters, a multiple of 4
 MAX_APPEND_BYTES = 15 * 1024 * 1024  # of base64, OpenAI's limit
 LEAST_COMMIT_S = 0.1  # the same
+TICKS_PER_S = 24_000  # a sample of every format is a whole number of them, so that nothing is lost in adding
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
@@ -49,9 +50,13 @@ class RealtimeSession:
         self._id = new_id("sess")
         self._options = RealtimeOptions(model=model)
         self._previous_item: str | None = None
-        self._fed_s = 0.0  # of audio since the session began
-        self._committed_s = 0.0  # of it, what lies in items or was cleared
+        self._fed = 0  # ticks of audio since the session began
+        self._committed = 0  # of it, what lies in items or was cleared
         self._start(self._options, self._opened(self._options))
+
+    @property
+    def _fed_s(self) -> float:
+        return self._fed / TICKS_PER_S
 
     def _opened(self, options: RealtimeOptions) -> LiveSession:
         """What hears with these options. With many hot words it takes a tenth of a second: to be called in a thread.
@@ -101,7 +106,7 @@ class RealtimeSession:
                 yield event
         elif kind == "input_audio_buffer.clear":
             session = await asyncio.to_thread(self._opened, self._options)
-            self._committed_s = self._fed_s
+            self._committed = self._fed
             self._start(self._options, session)
             yield _event("input_audio_buffer.cleared")
         elif kind in ("session.update", "transcription_session.update"):
@@ -132,12 +137,12 @@ class RealtimeSession:
         for first in range(0, len(data), piece_bytes):
             piece_N = self._decoder.feed(data[first : first + piece_bytes])
             found = await self._scheduler.run(partial(self._session.feed, piece_N))
-            self._fed_s += len(piece_N) / second
+            self._fed += len(piece_N) * TICKS_PER_S // second
             for event in self._tell(found):
                 yield event
 
     async def _commit(self) -> AsyncIterator[Event]:
-        waiting_s = self._fed_s - self._committed_s
+        waiting_s = (self._fed - self._committed) / TICKS_PER_S
         if waiting_s < LEAST_COMMIT_S:
             raise InvalidRequestError(
                 "Error committing input audio buffer: buffer too small. Expected at least "
@@ -151,7 +156,7 @@ class RealtimeSession:
         if not complete:  # without server VAD all of it is one item, and with it silence is an item too
             for event in self._complete(self._said, waiting_s):
                 yield event
-        self._committed_s = self._fed_s
+        self._committed = self._fed
         self._said = []
 
     async def _flush(self) -> list[Event]:
@@ -221,7 +226,7 @@ class RealtimeSession:
         end_s = min(self._offset_s + segment.end_s + self._options.detection.silence_duration_ms / 1000, self._fed_s)
         yield _event("input_audio_buffer.speech_stopped", audio_end_ms=_ms(end_s), item_id=self._item)
         yield from self._complete([segment], segment.end_s - segment.start_s)
-        self._committed_s = max(self._committed_s, end_s)
+        self._committed = max(self._committed, round(TICKS_PER_S * end_s))
 
     def _complete(self, segments: Sequence[Segment], seconds: float) -> Iterator[Event]:
         item = self._item = self._item or new_id("item")

@@ -162,6 +162,20 @@ def test_without_vad_the_client_commits(connection: RealtimeConnection) -> None:
     assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == ""
 
 
+@pytest.mark.parametrize("format_", [{"type": "audio/pcm", "rate": 24_000}, {"type": "audio/pcmu"}])
+def test_a_tenth_of_a_second_can_be_committed_every_time(connection: RealtimeConnection, format_: Any) -> None:
+    connection.recv()
+    update(connection, format=format_, turn_detection=None)
+    tenth = bytes(4800) if "rate" in format_ else b"\xff" * 800
+    for _ in range(30):
+        append(connection, tenth)
+        connection.input_audio_buffer.commit()
+        assert until(connection, f"{TRANSCRIPTION}.completed")[-1].usage.seconds == 0.1
+    append(connection, tenth[:-2])
+    connection.input_audio_buffer.commit()
+    assert until(connection, "error")[-1].error.code == "input_audio_buffer_commit_empty"
+
+
 def test_audio_cut_anywhere_is_heard(connection: RealtimeConnection) -> None:
     connection.recv()
     update(connection, turn_detection=None)
