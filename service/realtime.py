@@ -178,6 +178,10 @@ class RealtimeSession:
             for event in await self._flush():
                 yield event
             said = self._said
+            if said and options.detection:  # what was heard for a commit is an item of its own
+                for event in self._complete(said, (self._fed - self._committed) / TICKS_PER_S):
+                    yield event
+                self._committed, said = self._fed, []
             self._start(options, opened)
             self._said = said
         self._options = options

@@ -376,6 +376,30 @@ def test_keywords_end_the_utterance_before(connection: RealtimeConnection) -> No
     assert until(connection, f"{TRANSCRIPTION}.completed")[-1].transcript == "he"
 
 
+def test_what_was_not_committed_yet_is_told_when_turns_are_detected(connection: RealtimeConnection) -> None:
+    connection.recv()
+    update(connection, turn_detection=None)
+    append(connection, SOUND * 2)
+    update(connection, transcription={"keywords": ["Ishmael"]})  # still for the commit
+    append(connection, SILENCE)
+    connection.session.update(
+        session={"type": "transcription", "audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
+    )
+    events = until(connection, "session.updated")
+    assert [event.type.rpartition(".")[2] for event in events] == [
+        "committed",
+        "created",
+        "delta",
+        "completed",
+        "updated",
+    ]
+    assert (events[3].transcript, events[3].usage.seconds) == ("he hoped", 1.5)
+    append(connection, SOUND)
+    connection.input_audio_buffer.commit()
+    completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
+    assert (completed.transcript, completed.usage.seconds) == ("he", 0.4)
+
+
 def test_what_a_client_names_its_event_is_told_as_far_as_it_can_be(connection: RealtimeConnection) -> None:
     connection.recv()
     for event_id, told in (("\ud800", "?"), ("x" * 9_000, "x" * LONGEST_TEXT + "…"), (5, None)):
