@@ -41,6 +41,8 @@ async def stream_audio(websocket: WebSocket) -> None:
         if id_ := websocket.query_params.get("session"):
             stream, wanted = await streams.find(id_, holder_of(websocket)[0])
         else:
+            if seen:  # before there is anything that would wait for the client to come back
+                raise InvalidRequestError(f"seq is {seen}; a new stream has no message yet.", param="seq")
             stream = await _new_stream(websocket)
             wanted = await stream.attach()
         comes_back = True

@@ -227,6 +227,12 @@ def test_what_cannot_be_asked_for_is_named(server: Server, parameters: dict[str,
         assert (ws.close_code, ws.close_reason) == (code, reason)
 
 
+def test_what_is_refused_holds_no_place(start_server: Start) -> None:
+    server = start_server(max_sockets=1)
+    assert refusal(server, seq="7") == (4400, "invalid_value")
+    assert refusal(server) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("sent", "code", "reason"),
     [
