@@ -26,14 +26,15 @@ def events(transcript: Transcript, *, logprobs: bool = False) -> list[dict[str, 
     result: list[dict[str, Any]] = []
     for segment in transcript.segments:
         if segment.text:
-            delta = f" {segment.text}" if result else segment.text
+            goes_on = bool(result)
+            delta = f" {segment.text}" if goes_on else segment.text
             result.append({"type": "transcript.text.delta", "delta": delta})
             if logprobs:
-                result[-1]["logprobs"] = to_logprobs(segment.tokens)
+                result[-1]["logprobs"] = to_logprobs([segment], goes_on=goes_on)
     done: dict[str, Any] = {"type": "transcript.text.done", "text": transcript.text}
     done["usage"] = to_token_usage(transcript)
     if logprobs:
-        done["logprobs"] = to_logprobs(transcript.tokens)
+        done["logprobs"] = to_logprobs(transcript.segments)
     return [*result, done]
 
 

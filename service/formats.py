@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from model.transcript import Segment, Token, Transcript, Word
+from model.transcript import Segment, Transcript, Word
 from service.captions import to_srt, to_vtt
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -67,7 +67,7 @@ def to_json(transcript: Transcript, *, logprobs: bool = False) -> dict[str, Any]
     """The `json` answer: `text`, `usage`, and `logprobs` where asked."""
     answer: dict[str, Any] = {"text": transcript.text, "usage": _usage(transcript)}
     if logprobs:
-        answer["logprobs"] = to_logprobs(transcript.tokens)
+        answer["logprobs"] = to_logprobs(transcript.segments)
     return answer
 
 
@@ -89,12 +89,22 @@ def to_verbose_json(
     return answer
 
 
-def to_logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
-    """OpenAI's `logprobs`: text, UTF-8 bytes and natural logarithm of the probability of each unit."""
-    return [
-        {"token": token.text, "bytes": list(token.text.encode()), "logprob": _rounded(token.logprob, 6)}
-        for token in tokens
-    ]
+def to_logprobs(segments: Sequence[Segment], *, goes_on: bool = False) -> list[dict[str, Any]]:
+    """OpenAI's `logprobs`: text, UTF-8 bytes and natural logarithm of the probability of each unit.
+
+    Joined, the units are the text as it was heard. No segment has the space before it among its units: it is certain,
+    because segments are joined by one whatever was heard in the pause.
+
+    Args:
+        segments: in order of time.
+        goes_on: whether there is text before them.
+    """
+    result: list[dict[str, Any]] = []
+    for segment in segments:
+        if segment.tokens and (result or goes_on):
+            result.append(_unit(" ", 0.0))
+        result += [_unit(token.text, token.logprob) for token in segment.tokens]
+    return result
 
 
 def to_line(answer: dict[str, Any]) -> str:
@@ -111,6 +121,10 @@ def compression_ratio(text: str) -> float:
     """Bytes of `text` over its bytes when deflated: high where the text repeats itself; 0 for no text."""
     raw = text.encode()
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
+
+
+def _unit(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "bytes": list(text.encode()), "logprob": _rounded(logprob, 6)}
 
 
 def _in_parts(value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from features.pcm import SampleDecoder
 from model.errors import HotWordError
 from model.stream_events import Final, Partial, StreamEvent
-from model.transcript import Segment, Token
+from model.transcript import Segment
 from service.errors import InvalidRequestError, MessageTooLargeError
 from service.formats import to_logprobs
 from service.live import LONG_TEXT, error_event, new_id
@@ -250,8 +250,7 @@ class RealtimeSession:
             usage={"type": "duration", "seconds": round(seconds, 3)},
         )
         if self._options.logprobs:
-            tokens: list[Token] = [token for segment in segments for token in segment.tokens]
-            completed["logprobs"] = to_logprobs(tokens)
+            completed["logprobs"] = to_logprobs(segments)
         yield completed
 
 

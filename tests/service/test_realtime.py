@@ -269,6 +269,12 @@ def test_logprobs_where_they_are_wanted(connection: RealtimeConnection) -> None:
     append(connection, SOUND + SILENCE)
     completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
     assert "".join(entry.token for entry in completed.logprobs) == "he"
+    update(connection, turn_detection=None)
+    append(connection, SOUND + SILENCE + SOUND * 2)
+    connection.input_audio_buffer.commit()
+    completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
+    assert completed.transcript == "he turnips and"
+    assert "".join(entry.token for entry in completed.logprobs) == completed.transcript
 
 
 @pytest.mark.parametrize(
