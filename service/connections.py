@@ -9,6 +9,7 @@ import json
 from asyncio.events import TimerHandle
 from typing import Any
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -35,6 +36,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.scope["state"]["close_reply"] = self._close_reply
         await super().run_asgi()
         self.loop.call_later(LINGER_S, self.transport.abort)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Pass a message of the service on; uvicorn logs an error after a refusal unless it counts as an answer."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
 
     def handle_close(self, event: Any) -> None:
         """The client's close frame; uvicorn does not tell the service of one that answers ours."""

@@ -57,6 +57,9 @@ logger = logging.getLogger("cepstra.service")
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
 
+CLOSE_NORMAL = 1000  # of a WebSocket
+CLOSE_ERROR = 4000  # plus the HTTP status of the error
+
 
 class ServiceError(CepstraError):
     """Root of the service's errors.

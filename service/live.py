@@ -27,6 +27,8 @@ from features.errors import CepstraError
 from model.transcript import Word
 from service.access import SUBPROTOCOL
 from service.errors import (
+    CLOSE_ERROR,
+    CLOSE_NORMAL,
     IdleSocketError,
     InvalidRequestError,
     SlowReaderError,
@@ -39,9 +41,7 @@ from service.formats import to_line
 
 logger = logging.getLogger("cepstra.service")
 
-CLOSE_NORMAL = 1000
 CLOSE_INTERNAL = 1011
-CLOSE_ERROR = 4000  # plus the HTTP status of the error
 LONGEST_REASON_BYTES = 123  # of a close frame
 READMIT_S = 1.0  # between two looks at the key
 LONG_TEXT = 64 * 1024  # characters that take so long to read that it is done in a thread

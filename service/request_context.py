@@ -1,4 +1,7 @@
-"""The outermost layer: request id and safe headers on every answer, one log line each, no exception unanswered."""
+"""The outermost layer: request id and safe headers on every answer, one log line each, no exception unanswered.
+
+A WebSocket is a request too, whose answer is 101, or the status that it was refused or later closed with.
+"""
 
 import json
 import logging
@@ -9,8 +12,9 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
-from service.errors import error_response
+from service.errors import CLOSE_ERROR, CLOSE_NORMAL, error_response
 from service.logs import request_id
 from service.telemetry import Telemetry
 from service.tracing import Tracing
@@ -52,8 +56,8 @@ class RequestContext:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
+        """Serve one request or one WebSocket."""
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         identity = request_id_of(scope)
@@ -61,7 +65,7 @@ class RequestContext:
         token = request_id.set(identity)
         answer = _Answer(send, identity)
         try:
-            if self._tracing is None:
+            if self._tracing is None or scope["type"] == "websocket":
                 await self._serve(scope, receive, answer)
             else:
                 with self._tracing.request(scope) as span:
@@ -74,7 +78,7 @@ class RequestContext:
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
             await self.app(scope, receive, answer.send)
-        except ClientDisconnect:
+        except (ClientDisconnect, WebSocketDisconnect):
             answer.status = answer.status or 499
         except Exception as error:
             if answer.status:
@@ -84,17 +88,19 @@ class RequestContext:
 
     def _note(self, scope: Scope, answer: "_Answer") -> None:
         took_s = time.monotonic() - answer.began_s
-        self._telemetry.answered(scope["method"], route_of(scope), answer.status, took_s, answer.error_code())
+        method = scope.get("method", "GET")  # with which a WebSocket begins
+        waited_s = took_s if scope["type"] == "http" else None
+        self._telemetry.answered(method, route_of(scope), answer.status, waited_s, answer.error_code())
         logger.log(
             logging.DEBUG if scope["path"] in PROBES else logging.INFO,
             "%s %s %r -> %d in %.0f ms",
             answer.request_id,
-            scope["method"],
+            method,
             scope["path"],
             answer.status,
             1000 * took_s,
             extra={
-                "method": scope["method"],
+                "method": method,
                 "path": scope["path"],
                 "status": answer.status,
                 "duration_ms": round(1000 * took_s, 1),
@@ -108,23 +114,35 @@ class _Answer:
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
         self._error_body = b""
+        self._close_reason: str | None = None
         self.request_id = request_id
         self.began_s = time.monotonic()
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers[REQUEST_ID] = self.request_id
             for name, value in SAFE_HEADERS.items():
                 headers.setdefault(name, value)
+        elif message["type"] == "websocket.accept":
+            self.status = 101
+            MutableHeaders(scope=message)[REQUEST_ID] = self.request_id
+        elif message["type"] == "websocket.close":
+            if self.status == 0:  # refused by a server that cannot say why
+                self.status = 403
+            elif (code := message.get("code", CLOSE_NORMAL)) != CLOSE_NORMAL:  # the service's own, not the client's
+                self.status = code - CLOSE_ERROR if code > CLOSE_ERROR else 500
+                self._close_reason = message.get("reason")
         elif self.status >= 400 and len(self._error_body) < MAX_ERROR_BYTES:
             self._error_body += message.get("body", b"")
         await self._send(message)
 
     def error_code(self) -> str | None:
-        """The code inside an error's object; None where there is none."""
+        """The code inside an error's object, or that a socket was closed for; None where there is none."""
+        if self._close_reason:
+            return self._close_reason
         try:
             code = json.loads(self._error_body)["error"]["code"]
         except (ValueError, TypeError, KeyError):

@@ -74,19 +74,20 @@ class Telemetry(Collector):
         self._frames = Counter("cepstra_network_frames", "Feature frames computed (10 ms each).", registry=registry)
         self._padding = Counter("cepstra_network_padding_frames", "Padding computed with them.", registry=registry)
 
-    def answered(self, method: str, route: str, status: int, took_s: float, code: str | None) -> None:
+    def answered(self, method: str, route: str, status: int, took_s: float | None, code: str | None) -> None:
         """One request is over.
 
         Args:
             method: HTTP method.
             route: its pattern; empty where none fits.
             status: HTTP status.
-            took_s: seconds until the answer's end.
+            took_s: seconds until the answer's end; None for a socket, which lasts as long as somebody speaks.
             code: of the error, where it was one.
         """
         known = method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"
         self._requests.labels(known, route or "none", str(status)).inc()
-        self._request_s.labels(route or "none").observe(took_s)
+        if took_s is not None:
+            self._request_s.labels(route or "none").observe(took_s)
         if status >= 400:
             self._rejections.labels(code or str(status)).inc()
 

@@ -11,8 +11,8 @@ from features.limits import MAX_INPUT_RATE_HZ, MIN_INPUT_RATE_HZ
 from features.pcm import Encoding
 from model.hot_words import DEFAULT_BOOST, HotWords
 from service.access import holder_of
-from service.errors import InvalidRequestError, MessageTooLargeError, SessionTakenError
-from service.live import CLOSE_NORMAL, Channel, Places, opened, read_json
+from service.errors import CLOSE_NORMAL, InvalidRequestError, MessageTooLargeError, SessionTakenError
+from service.live import Channel, Places, opened, read_json
 from service.live_stream import LiveStream, LiveStreams
 from service.recogniser import ServedModel
 from service.scheduler import Scheduler

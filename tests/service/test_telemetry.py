@@ -15,6 +15,9 @@ import pytest
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from model.batching import Batch
 from model.stages import stage
@@ -55,6 +58,35 @@ def numbers(text: str) -> dict[tuple[str, ...], float]:
         for family in families
         for sample in family.samples
     }
+
+
+def test_sockets_have_an_id_and_are_counted_and_logged(
+    start_server: Callable[..., Server], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = start_server(max_sockets=1)
+    url = f"{server.url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription"
+    with pytest.raises(InvalidStatus) as refused:
+        connect(url, proxy=None, origin=Origin("https://elsewhere.example"))
+    answer = refused.value.response
+    assert answer.status_code == 403
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    with connect(url, proxy=None, additional_headers={"x-request-id": "mine"}) as ws:
+        assert ws.response is not None
+        assert ws.response.headers["x-request-id"] == "mine"
+        ws.recv(timeout=60)
+        with connect(url, proxy=None) as other:
+            other.recv(timeout=60)
+    wait_until(lambda: "mine GET '/v1/realtime' -> 101 in " in caplog.text)
+    assert f"{answer.headers['x-request-id']} GET '/v1/realtime' -> 403 in " in caplog.text
+    assert "without completing handshake" not in caplog.text
+    counted = numbers(request("GET", f"{server.url}/metrics").text)
+    assert counted["cepstra_rejections_total", json.loads(answer.body or b"")["error"]["code"]] == 1
+    assert counted["cepstra_rejections_total", "too_many_sockets"] == 1
+    assert counted["cepstra_requests_total", "GET", "none", "403"] == 1
+    assert counted["cepstra_requests_total", "GET", "/v1/realtime", "101"] == 1
+    assert counted["cepstra_requests_total", "GET", "/v1/realtime", "429"] == 1
+    assert ("cepstra_request_seconds_count", "/v1/realtime") not in counted
 
 
 def upload(client: TestClient, content: bytes | None = None) -> None:
