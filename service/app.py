@@ -210,7 +210,8 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's own validation, which OpenAI answers with 400, not 422."""
     assert isinstance(error, RequestValidationError)
     found = error.errors()[0]
-    param = str(found["loc"][-1])
+    names = [part for part in found["loc"] if isinstance(part, str)]  # others are places in a list
+    param = names[-1].removesuffix("[]")
     return JSONResponse(openai_error(f"'{param}': {found['msg']}.", param=param, code="invalid_value"), 400)
 
 

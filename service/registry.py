@@ -23,7 +23,14 @@ from service.promotions import Promotions
 logger = logging.getLogger("cepstra.service")
 
 # Names under which any client finds the default: ours, and those that OpenAI's clients know.
-ALIASES = ("default", "whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+ALIASES = (
+    "default",
+    "whisper-1",
+    "gpt-transcribe",
+    "gpt-4o-transcribe",
+    "gpt-4o-mini-transcribe",
+    "gpt-4o-mini-transcribe-2025-12-15",
+)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 CONFIG_FILE = "config.json"
 

@@ -1,7 +1,7 @@
 """`/v1/jobs`: audio taken in now and transcribed later."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -17,6 +17,8 @@ from service.settings import Settings
 from service.uploads import FormLimits, read_upload
 
 router = APIRouter()
+
+T = TypeVar("T")
 
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 WEBHOOK_URL = "webhook_url"
@@ -123,13 +125,18 @@ async def retrieve_result(
     ] = None,
     timestamp_granularities: Annotated[list[Granularity] | None, Query(alias="timestamp_granularities[]")] = None,
     include: Annotated[list[Literal["logprobs"]] | None, Query(alias="include[]")] = None,
+    bare_granularities: Annotated[
+        list[Granularity] | None, Query(alias="timestamp_granularities", include_in_schema=False)
+    ] = None,
+    bare_include: Annotated[list[Literal["logprobs"]] | None, Query(alias="include", include_in_schema=False)] = None,
 ) -> Response:
     """In any format; 409 until the job is completed."""
     jobs: Jobs = request.app.state.jobs
 
     def rendered() -> tuple[str, ResponseFormat]:
         job, transcript = jobs.transcript(job_id, _owner(request))
-        options = result_options(job.options, response_format, timestamp_granularities, include)
+        granularities = _joined(timestamp_granularities, bare_granularities)
+        options = result_options(job.options, response_format, granularities, _joined(include, bare_include))
         logprobs = "logprobs" in options.include
         body = render(transcript, options.response_format, granularities=options.granularities, logprobs=logprobs)
         return body, options.response_format
@@ -165,6 +172,11 @@ async def replay_webhook(request: Request, job_id: str, webhook_id: str) -> dict
 def _owner(request: Request) -> str:
     """Name of the key that the request came with; empty where there are no keys."""
     return holder_of(request)[0] or ""
+
+
+def _joined(bracketed: list[T] | None, bare: list[T] | None) -> list[T] | None:
+    """A list of the query, which may come under its name with brackets, without, or both; None where it did not."""
+    return None if bracketed is None and bare is None else [*(bracketed or []), *(bare or [])]
 
 
 def _taken(fields: dict[str, list[str]], name: str) -> str | None:

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import openai
 import pytest
+from openai.types import AudioModel
 from openai.types.audio import Transcription, TranscriptionVerbose
 
 from model.hot_words import LONGEST_TERM, HotWords
@@ -206,6 +207,12 @@ def test_silence_is_empty(client: Caller) -> None:
     assert client.transcribe(file=SILENCE, model="whisper-1").text == ""
     verbose = client.transcribe(file=SILENCE, model="whisper-1", response_format="verbose_json")
     assert verbose.segments == []
+
+
+def test_every_name_that_the_client_knows(client: Caller) -> None:
+    for model in get_args(AudioModel):
+        if "diarize" not in model:  # which would mean to tell speakers apart
+            assert client.transcribe(file=CLIP, model=model).text == TEXT
 
 
 def test_stream(client: Caller) -> None:

@@ -102,6 +102,8 @@ def test_the_result_in_every_format(server: Server) -> None:
     assert verbose["words"] and verbose["segments"]
     words = result(response_format="verbose_json", **{"timestamp_granularities[]": "word"}).json()
     assert words["words"] == verbose["words"] and "segments" not in words
+    assert result(response_format="verbose_json", timestamp_granularities="word").json() == words
+    assert result(include="logprobs").json() == result(**{"include[]": "logprobs"}).json()
     direct = request(
         "POST",
         f"{server.url}/v1/audio/transcriptions",
@@ -119,6 +121,9 @@ def test_the_result_as_it_was_asked_for_with_the_job(server: Server) -> None:
     assert get(server, f"/{job_id}/result", response_format="text").text == TEXT + "\n"
     assert code_of(get(server, f"/{job_id}/result", **{"include[]": "logprobs"})) == (400, "invalid_value", "include")
     assert code_of(get(server, f"/{job_id}/result", response_format="xml"))[0] == 400
+    for name in ("timestamp_granularities", "timestamp_granularities[]"):
+        refused = code_of(get(server, f"/{job_id}/result", **{name: "foo"}))
+        assert refused == (400, "invalid_value", "timestamp_granularities")
 
 
 def test_no_result_before_the_end(server: Server) -> None:
