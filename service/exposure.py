@@ -47,7 +47,6 @@ class Origins:
     def __init__(self, settings: Settings) -> None:
         self._allowed = frozenset(settings.origins)
         self._names = {urlsplit(origin).hostname for origin in settings.origins}
-        self._loopback = is_loopback(settings.host)
 
     def check(self, scope: Scope, *, anonymous: bool) -> None:
         """Raise OriginError where a page of elsewhere sent this request.
@@ -58,10 +57,12 @@ class Origins:
         """
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if anonymous and self._loopback and not self._is_ours(host):
+        # Whatever address is listened on: a container listens on all, and its published port is this machine's alone.
+        if anonymous and not self._is_ours(host):
             raise OriginError(
-                f"This service needs no key because it is for its own machine alone, and '{host[:100]}' is no name "
-                "of that. Create a key, or name the page's origin in CEPSTRA_ALLOWED_ORIGINS.",
+                f"Without keys this service answers to addresses and names without dots alone, and '{host[:100]}' is "
+                "neither: anybody could have pointed it here. Create a key, or name http://… with that name in "
+                "CEPSTRA_ALLOWED_ORIGINS.",
                 code="host_not_allowed",
             )
         origin = headers.get("origin")
@@ -74,7 +75,7 @@ class Origins:
             )
 
     def _is_ours(self, host: str) -> bool:
-        """Whether nobody else can have pointed this name here: an address, localhost, a name without dots."""
+        """Whether nobody else can have pointed this name here: an address, localhost, one without dots, or allowed."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
             if "*" in self._allowed or name in self._names or "." not in name or name.endswith(".localhost"):

@@ -284,6 +284,31 @@ def test_pages_of_elsewhere_cannot_call(posted: Callable[..., str | None], heade
     assert posted(**headers) == code
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 400),
+        ("192.168.1.4:8000", 400),
+        ("[2001:db8::1]:8000", 400),
+        ("localhost:8000", 400),
+        ("cepstra:8000", 400),
+        ("speech.example.org", 400),
+        ("rebound.example:8000", 403),
+        ("speech.example.org.evil.example", 403),
+    ],
+)
+def test_a_rebound_name_cannot_call_a_container_either(tmp_path: Path, host: str, status: int) -> None:
+    """As docker-compose.yml starts it: every address is listened on, and no key is needed."""
+    settings = Settings(
+        host="0.0.0.0", allow_anonymous=True, allowed_origins="https://speech.example.org", state_dir=tmp_path
+    )
+    with TestClient(create_app(settings, FakeTranscriber(), DECODERS)) as client:
+        assert client.post("/v1/audio/translations", headers={"host": host}).status_code == status
+        assert client.get("/v1/jobs", headers={"host": host}).status_code == (200 if status == 400 else 403)
+        KeyFile(tmp_path).create("ada")  # from now on it is the key that decides
+        assert client.get("/v1/jobs", headers={"host": host}).status_code == 401
+
+
 def test_an_origin_that_is_allowed(posted: Callable[..., str | None]) -> None:
     both = f"http://other.example, {PAGE}"
     assert posted(both, origin=PAGE) == "unsupported_endpoint"
