@@ -10,6 +10,7 @@
     ├── UndecodableAudioError       the decoder died of the upload, or needed too much time or memory
     ├── DecoderUnavailableError     no decoder can be started
     ├── QueueFullError              too many requests are waiting
+    ├── StorageFullError            there is no room for an upload
     ├── AuthenticationError         no key, or one that is unknown, revoked or expired
     ├── ForbiddenError              the key may not do this
     ├── OriginError                 a web page of elsewhere asks, or one whose name was pointed here
@@ -118,6 +119,10 @@ class DecoderUnavailableError(ServiceError):
 
 class QueueFullError(ServiceError):
     """As many requests are waiting as may wait."""
+
+
+class StorageFullError(ServiceError):
+    """The disk on which uploads wait has no room left."""
 
 
 class AuthenticationError(ServiceError):
@@ -249,6 +254,7 @@ TABLE: dict[type[CepstraError], Row] = {
     UndecodableAudioError: Row(400, INVALID_REQUEST, "undecodable_audio", "file"),
     DecoderUnavailableError: Row(503, SERVER_ERROR, "decoder_unavailable"),
     QueueFullError: Row(429, "rate_limit_error", "queue_full"),
+    StorageFullError: Row(503, SERVER_ERROR, "storage_full"),
     AuthenticationError: Row(401, INVALID_REQUEST, "invalid_api_key"),
     ForbiddenError: Row(403, INVALID_REQUEST, "insufficient_scope"),
     OriginError: Row(403, INVALID_REQUEST, "origin_not_allowed"),

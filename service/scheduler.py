@@ -4,6 +4,9 @@
     interactive   somebody waits for the answer: at most `workers` run, `max_waiting` more wait, one more is refused
     background    durable jobs: at most `background_workers` run; how many may wait is their owner's business
 
+Who is still sending an upload has a place in the line already, so that what lies in /tmp is bounded as the line is.
+Jobs that are being sent are as many at most, and are counted by themselves.
+
 Running means having a thread; the processor is shared by `model.turns`. A request that turns out to be long becomes
 patient there and gives its place back here, so that long files never keep all places from short clips. Keys get free
 places in turn: who sends many requests at once waits behind them himself.
@@ -14,8 +17,9 @@ import contextvars
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar, cast
@@ -105,6 +109,19 @@ class Job(Generic[T]):
             gone.cancel()
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Room for work whose upload is still to come.
+
+    Attributes:
+        rank: of the work.
+        key: who sends it.
+    """
+
+    rank: Rank
+    key: str | None
+
+
 @dataclass(frozen=True)
 class Load:
     """What the scheduler has to do at one moment.
@@ -125,9 +142,10 @@ class Scheduler:
 
     Args:
         workers: interactive jobs that run at once, those that have become patient not counted.
-        max_waiting: interactive jobs that may wait for a place.
+        max_waiting: interactive jobs that may wait for a place, those that are still being sent among them.
         background_workers: background jobs that run at once.
-        max_per_key: interactive jobs of a key without a limit of its own, running and waiting; None for no limit.
+        max_per_key: interactive jobs of a key without a limit of its own, running and waiting, and all that it sends;
+            None for no limit.
     """
 
     def __init__(
@@ -144,13 +162,35 @@ class Scheduler:
         self._runs: dict[Job[Any], Callable[[], None]] = {}  # of those that wait
         self._running: dict[Rank, set[Job[Any]]] = {rank: set() for rank in Rank}
         self._patient: set[Job[Any]] = set()  # of the running ones, those that have given their place back
+        self._reserved: set[Place] = set()
         self._of_key: Counter[str] = Counter()
         self._typical_s = 1.0
 
-    def check_room(self, key: str | None = None, max_of_key: int | None = None) -> None:
-        """Raise QueueFullError where one more interactive job could not wait; spares reading an upload for nothing."""
+    @contextmanager
+    def reserve(
+        self, key: str | None = None, max_of_key: int | None = None, *, rank: Rank = Rank.INTERACTIVE
+    ) -> Iterator[Place]:
+        """Hold a place while an upload comes: to the end of the `with`, or until `submit` is given it.
+
+        Args:
+            key: who sends it.
+            max_of_key: the key's own limit, in place of `max_per_key`.
+            rank: of the work to come; INTERACTIVE, or BACKGROUND for a durable job.
+
+        Raises:
+            QueueFullError: one more could not wait; there is no need to read the upload.
+        """
+        place = Place(rank, key)
         with self._lock:
-            self._check_room(key, max_of_key)
+            self._check_room(rank, key, max_of_key)
+            self._reserved.add(place)
+            if key is not None:
+                self._of_key[key] += 1
+        try:
+            yield place
+        finally:
+            with self._lock:
+                self._give_up(place)
 
     def submit(
         self,
@@ -159,6 +199,7 @@ class Scheduler:
         priority: Rank = Rank.INTERACTIVE,
         key: str | None = None,
         max_of_key: int | None = None,
+        place: Place | None = None,
         release: Callable[[], None] = lambda: None,
     ) -> Job[T]:
         """Queue `work`, which is given its job: to report progress to, and to ask whether it is still wanted.
@@ -168,6 +209,7 @@ class Scheduler:
             priority: its class.
             key: who sent it.
             max_of_key: the key's own limit, in place of `max_per_key`.
+            place: held for this; the work takes it over, and is not refused.
             release: called exactly once when the job has ended in any way, also where it never ran; from any thread.
 
         Raises:
@@ -199,8 +241,10 @@ class Scheduler:
 
         try:
             with self._lock:
-                if priority == Rank.INTERACTIVE:
-                    self._check_room(key, max_of_key)
+                if place is not None:
+                    self._give_up(place)
+                elif priority == Rank.INTERACTIVE:
+                    self._check_room(priority, key, max_of_key)
                 if key is not None:
                     self._of_key[key] += 1
                 self._waiting[priority].add(job, key)
@@ -237,15 +281,20 @@ class Scheduler:
             job.abandon()
         await asyncio.to_thread(self._pool.shutdown)
 
-    def _check_room(self, key: str | None, max_of_key: int | None) -> None:
-        in_house = len(self._waiting[Rank.INTERACTIVE]) + len(self._running[Rank.INTERACTIVE])
+    def _check_room(self, rank: Rank, key: str | None, max_of_key: int | None) -> None:
+        in_house = sum(place.rank == rank for place in self._reserved)
+        if rank == Rank.INTERACTIVE:
+            in_house += len(self._waiting[rank]) + len(self._running[rank])
         workers = self._places[Rank.INTERACTIVE]
         # A place is free as soon as one of those that run has ended.
         retry_after_s = min(60, max(1, round(self._typical_s / workers)))
         if in_house >= self._max_in_house:
+            if rank == Rank.INTERACTIVE:
+                what = f"{max(0, in_house - workers)} requests are waiting, as many as may"
+            else:
+                what = f"{in_house} jobs are being sent, as many as may be beside {workers} workers"
             raise QueueFullError(
-                f"{max(0, in_house - workers)} requests are waiting, as many as may (CEPSTRA_MAX_WAITING="
-                f"{self._max_waiting}). Try again in {retry_after_s} s.",
+                f"{what} (CEPSTRA_MAX_WAITING={self._max_waiting}). Try again in {retry_after_s} s.",
                 retry_after_s=retry_after_s,
             )
         limit = max_of_key or self._max_per_key
@@ -257,6 +306,16 @@ class Scheduler:
                 code="concurrency_limit",
                 retry_after_s=min(60, max(1, round(self._typical_s))),
             )
+
+    def _give_up(self, place: Place) -> None:
+        if place in self._reserved:
+            self._reserved.discard(place)
+            self._forget(place.key)
+
+    def _forget(self, key: str | None) -> None:
+        if key is not None:
+            self._of_key[key] -= 1
+            self._of_key += Counter()  # forgets those at zero
 
     def _start(self) -> None:
         """Give free places to those who wait."""
@@ -280,9 +339,7 @@ class Scheduler:
             self._patient.discard(job)
             self._waiting[rank].remove(job)
             self._runs.pop(job, None)
-            if job.key is not None:
-                self._of_key[job.key] -= 1
-                self._of_key += Counter()  # forgets those at zero
+            self._forget(job.key)
         release()
         self._start()
 

@@ -118,13 +118,17 @@ def serve(
         ),
     ] = 8,
     max_waiting: Annotated[
-        int, option("MAX_WAITING", "Requests that may wait for a worker; one more is answered 429.")
+        int,
+        option(
+            "MAX_WAITING",
+            "Requests that may wait for a worker, those still being sent among them; one more is answered 429.",
+        ),
     ] = 64,
     max_per_key: Annotated[
         int | None,
         option(
             "MAX_PER_KEY",
-            "Requests of one key that may run and wait at the same time, unless it has a limit of its own; "
+            "Requests of one key that may be sent, wait and run at the same time, unless it has a limit of its own; "
             "unset for any.",
         ),
     ] = None,

@@ -122,13 +122,15 @@ class Settings(BaseSettings):
         "1 computes them one by one.",
     )
     max_waiting: int = Field(
-        default=64, ge=0, description="Requests that may wait for a worker; one more is answered 429."
+        default=64,
+        ge=0,
+        description="Requests that may wait for a worker, those still being sent among them; one more is answered 429.",
     )
     max_per_key: int | None = Field(
         default=None,
         ge=1,
-        description="Requests of one key that may run and wait at the same time, unless it has a limit of its own; "
-        "unset for any.",
+        description="Requests of one key that may be sent, wait and run at the same time, unless it has a limit of "
+        "its own; unset for any.",
     )
     background_workers: int = Field(
         default=2,

@@ -6,6 +6,7 @@ disk, and its name, which the client chose, is never used.
 
 import asyncio
 import contextlib
+import errno
 import time
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import (
     InvalidRequestError,
     SlowClientError,
+    StorageFullError,
     UnsupportedMediaTypeError,
     UploadTooLargeError,
     error_response,
@@ -30,6 +32,8 @@ FORM_OVERHEAD_BYTES = 256 * 1024  # that a body may have beside its file
 # closed with unread bytes is reset, and many clients would report the reset rather than the answer.
 DRAIN_BYTES = 64 * 1024 * 1024
 DRAIN_S = 5.0
+
+STORAGE_FULL_S = 10  # until some of the uploads that fill the disk are transcribed
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ async def read_upload(request: Request, limits: FormLimits) -> Upload:
         UnsupportedMediaTypeError: the body is no multipart form.
         UploadTooLargeError: the file has too many bytes.
         InvalidRequestError: there is no file, or more than one.
+        StorageFullError: it does not fit on the disk.
         starlette.exceptions.HTTPException: the form cannot be read, or has too many fields or too long ones.
     """
     content_type = request.headers.get("content-type", "")
@@ -79,7 +84,15 @@ async def read_upload(request: Request, limits: FormLimits) -> Upload:
         raise UnsupportedMediaTypeError(
             f"The body has to be a form of type multipart/form-data; its Content-Type is '{content_type[:100]}'."
         )
-    form = await request.form(max_files=1, max_fields=limits.max_fields, max_part_size=limits.max_field_bytes)
+    try:
+        form = await request.form(max_files=1, max_fields=limits.max_fields, max_part_size=limits.max_field_bytes)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageFullError(
+            f"There is no room for this upload at the moment. Try again in {STORAGE_FULL_S} s.",
+            retry_after_s=STORAGE_FULL_S,
+        ) from error
     try:
         return _checked(form, limits.max_file_bytes)
     except Exception:

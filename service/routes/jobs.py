@@ -6,12 +6,14 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from model.turns import Rank
 from service.access import holder_of
 from service.errors import InvalidRequestError
 from service.formats import CONTENT_TYPES, Granularity, ResponseFormat, render
 from service.jobs.job import is_job_id
 from service.jobs.jobs import Jobs
 from service.recogniser import ServedModel
+from service.scheduler import Scheduler
 from service.schemas import form_schema, parse_options, result_options
 from service.settings import Settings
 from service.uploads import FormLimits, read_upload
@@ -54,6 +56,7 @@ async def create_job(
     """Answered once audio and job are on disk; from then on the job ends exactly once, whatever dies meanwhile."""
     settings: Settings = request.app.state.settings
     served: ServedModel = request.app.state.served
+    scheduler: Scheduler = request.app.state.scheduler
     jobs: Jobs = request.app.state.jobs
 
     served.ready()
@@ -63,22 +66,23 @@ async def create_job(
         )
     await jobs.call(jobs.check_room)
 
-    upload = await read_upload(request, FormLimits.of(settings))
-    with upload.file:
-        webhook_url = _taken(upload.fields, WEBHOOK_URL)
-        options = parse_options(upload.fields)
-        served.named(options.model)
-        options.hot_words  # noqa: B018 - raises where they cannot be preferred: here rather than in the job
-        if options.stream:
-            raise InvalidRequestError("A job's result cannot be streamed; leave 'stream' out.", param="stream")
-        job = await jobs.call(
-            jobs.submit,
-            upload.file,
-            options,
-            owner=_owner(request),
-            idempotency_key=idempotency_key,
-            webhook_url=webhook_url,
-        )
+    with scheduler.reserve(*holder_of(request), rank=Rank.BACKGROUND):
+        upload = await read_upload(request, FormLimits.of(settings))
+        with upload.file:
+            webhook_url = _taken(upload.fields, WEBHOOK_URL)
+            options = parse_options(upload.fields)
+            served.named(options.model)
+            options.hot_words  # noqa: B018 - raises where they cannot be preferred: here rather than in the job
+            if options.stream:
+                raise InvalidRequestError("A job's result cannot be streamed; leave 'stream' out.", param="stream")
+            job = await jobs.call(
+                jobs.submit,
+                upload.file,
+                options,
+                owner=_owner(request),
+                idempotency_key=idempotency_key,
+                webhook_url=webhook_url,
+            )
     return JSONResponse(job.as_object(), 202, {"location": f"/v1/jobs/{job.id}"})
 
 

@@ -63,26 +63,25 @@ async def create_transcription(request: Request) -> Response:
     # What can be refused without the upload is refused before it.
     served.ready()
     key, max_of_key = holder_of(request)
-    scheduler.check_room(key, max_of_key)
+    with scheduler.reserve(key, max_of_key) as place:
+        upload = await read_upload(request, FormLimits.of(settings))
+        try:
+            options = parse_options(upload.fields)
+            model = served.named(options.model)
+            hot_words = options.hot_words
+        except Exception:
+            upload.file.close()
+            raise
 
-    upload = await read_upload(request, FormLimits.of(settings))
-    try:
-        options = parse_options(upload.fields)
-        model = served.named(options.model)
-        hot_words = options.hot_words
-    except Exception:
-        upload.file.close()
-        raise
+        def work(running: Job[Transcript]) -> Transcript:
+            transcript = served.transcribe(
+                upload.file, running.report, running.cancelled, hot_words, model, alternatives=options.alternatives
+            )
+            if settings.log_transcripts:
+                logger.info("%s heard %r", request.state.request_id, transcript.text)
+            return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
 
-    def work(running: Job[Transcript]) -> Transcript:
-        transcript = served.transcribe(
-            upload.file, running.report, running.cancelled, hot_words, model, alternatives=options.alternatives
-        )
-        if settings.log_transcripts:
-            logger.info("%s heard %r", request.state.request_id, transcript.text)
-        return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
-
-    job = scheduler.submit(work, key=key, max_of_key=max_of_key, release=upload.file.close)
+        job = scheduler.submit(work, key=key, place=place, release=upload.file.close)
     logprobs = "logprobs" in options.include
     if options.stream:
         if await job.finished_for(request, min(EARLY_FAILURE_S, settings.heartbeat_s)):

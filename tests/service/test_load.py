@@ -70,6 +70,30 @@ def full(server: Server) -> bool:
     return request("POST", server.url + PATH).status_code == 429
 
 
+@pytest.mark.parametrize("path", [PATH, "/v1/jobs"])
+def test_uploads_that_are_still_being_sent_are_bounded(
+    start_server: Callable[..., Server], tmp_path: Path, path: str
+) -> None:
+    """What waits on disk is as much as may wait in the line, also where nobody has sent all of theirs."""
+    server = start_server(workers=1, max_waiting=1, state_dir=tmp_path)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+    sent = f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + form(wav())[:1000]
+
+    def refused() -> bool:
+        response = request("POST", server.url + path)
+        assert response.status_code in (415, 429)
+        return response.status_code == 429
+
+    with connected(server) as first, connected(server) as second:
+        first.sendall(sent)
+        second.sendall(sent)
+        wait_until(refused)
+        response = request("POST", server.url + path)
+        assert response.json()["error"]["code"] == "queue_full"
+        assert int(response.headers["retry-after"]) >= 1
+    wait_until(lambda: not refused())  # they have hung up
+
+
 def test_the_client_retries_by_itself(start_server: Callable[..., Server]) -> None:
     """A 429 is honoured by the SDK: it waits and sends again, and no answer is lost."""
     server = start_server(remember_s=0, workers=1, max_waiting=0)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -135,10 +136,10 @@ def test_one_key_cannot_take_all_places() -> None:
         works = [Held() for _ in range(3)]
         first = scheduler.submit(works[0], key="ann")
         with pytest.raises(QueueFullError, match="1 requests of the key 'ann'") as caught:
-            scheduler.check_room("ann")
+            scheduler.submit(works[1], key="ann")
         assert caught.value.code == "concurrency_limit"
-        scheduler.check_room("bob")
-        scheduler.check_room()
+        assert has_room(scheduler, "bob")
+        assert has_room(scheduler)
         works[0].go.set()
         await first.finished
         scheduler.submit(works[1], key="ann").abandon()
@@ -147,26 +148,58 @@ def test_one_key_cannot_take_all_places() -> None:
     scheduled(test, max_per_key=1)
 
 
-def has_room(scheduler: Scheduler, key: str) -> bool:
+def has_room(scheduler: Scheduler, key: str | None = None, max_of_key: int | None = None) -> bool:
     try:
-        scheduler.check_room(key)
+        with scheduler.reserve(key, max_of_key):
+            return True
     except QueueFullError:
         return False
-    return True
 
 
 def test_a_key_may_have_a_limit_of_its_own() -> None:
     async def test(scheduler: Scheduler) -> None:
         work = Held()
         scheduler.submit(work, key="ann", max_of_key=2)
-        scheduler.check_room("ann", 2)
+        assert has_room(scheduler, "ann", 2)
         with pytest.raises(QueueFullError, match="its own limit"):
-            scheduler.check_room("ann", 1)
+            scheduler.submit(work, key="ann", max_of_key=1)
         with pytest.raises(QueueFullError, match="CEPSTRA_MAX_PER_KEY"):
-            scheduler.check_room("ann")
+            scheduler.submit(work, key="ann")
         work.go.set()
 
     scheduled(test, max_per_key=1)
+
+
+def test_what_is_being_sent_has_a_place() -> None:
+    async def test(scheduler: Scheduler) -> None:
+        work = Held()
+        with scheduler.reserve("ann"), scheduler.reserve("bob") as place, scheduler.reserve("bob"):
+            with pytest.raises(QueueFullError, match="1 requests are waiting"):
+                scheduler.submit(work)
+            assert not has_room(scheduler)
+            job = scheduler.submit(work, key="bob", place=place)  # it has room, since it had asked before
+            assert not has_room(scheduler)
+        assert await work.has_begun()
+        assert has_room(scheduler, "bob", 2) and not has_room(scheduler, "bob", 1)
+        work.go.set()
+        await job.finished
+        assert has_room(scheduler, "bob", 1)
+
+    scheduled(test)
+
+
+def test_jobs_that_are_being_sent_are_counted_by_themselves() -> None:
+    async def test(scheduler: Scheduler) -> None:
+        with ExitStack() as sending:
+            for _ in range(3):
+                sending.enter_context(scheduler.reserve(rank=Rank.BACKGROUND))
+            with pytest.raises(QueueFullError, match="3 jobs are being sent"), scheduler.reserve(rank=Rank.BACKGROUND):
+                pass
+            assert has_room(scheduler)
+        with scheduler.reserve(rank=Rank.BACKGROUND):
+            pass
+
+    scheduled(test)
 
 
 def test_keys_get_places_in_turn() -> None:

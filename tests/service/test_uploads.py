@@ -1,5 +1,6 @@
 """Limits, each just under and just over, and forms of every bad shape, over a real socket."""
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -188,6 +189,24 @@ def test_nothing_stays_on_disk(
         server.fake.release()
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/jobs"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told(
+    start_server: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, number: int
+) -> None:
+    server = start_server(state_dir=tmp_path)
+
+    def full(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as disk:
+        disk.setattr("tempfile.SpooledTemporaryFile.write", full)
+        response = request("POST", server.url + path, files={"file": ("a", CLIP)}, data={"model": "default"})
+    assert (response.status_code, error_of(response)["code"]) == (503, "storage_full")
+    assert int(response.headers["retry-after"]) > 0
+    assert post(server).json()["text"] == TEXT
 
 
 def connected(server: Server) -> socket.socket:
