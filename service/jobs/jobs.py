@@ -101,9 +101,9 @@ class Jobs:
         """One of the methods below, off the event loop, and without taking the threads of others."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
 
-    def check_room(self) -> None:
-        """Raise QueueFullError where no more jobs are taken; spares reading an upload for nothing."""
-        self._store.check_room()
+    def check_room(self, owner: str = "", idempotency_key: str | None = None) -> None:
+        """Raise QueueFullError where `submit` will; spares reading an upload for nothing."""
+        self._store.check_room(owner, idempotency_key)
 
     def submit(
         self,
@@ -126,6 +126,7 @@ class Jobs:
         Raises:
             InvalidRequestError: the URL is none, or a private one.
             IdempotencyKeyReusedError: the key stands for another request.
+            QueueFullError: there are as many unfinished jobs as may be; never for a request that was taken in before.
             JobsUnavailableError: disk or database cannot be written. Whether the job was taken in may be unknown;
                 with an idempotency key the client can simply ask again.
         """

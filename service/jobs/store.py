@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from model.transcript import Transcript
@@ -62,19 +62,13 @@ class JobStore:
         self._database = database
         self._max_unfinished = max_unfinished
 
-    def check_room(self) -> None:
-        """Raise QueueFullError where no more jobs are taken."""
+    def check_room(self, owner: str = "", idempotency_key: str | None = None) -> None:
+        """Raise QueueFullError where no more jobs are taken and the key stands for none that was."""
         if not self._database.exists:
             return
         with self._database.read() as connection:
-            count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(UNFINISHED))
-            unfinished = connection.execute(count).scalar_one()
-        if unfinished >= self._max_unfinished:
-            raise QueueFullError(
-                f"{unfinished} jobs are unfinished, as many as may be (CEPSTRA_MAX_JOBS={self._max_unfinished}). "
-                "Try again in a minute.",
-                retry_after_s=60,
-            )
+            if _with_key(connection, owner, idempotency_key) is None:
+                self._check_room(connection)
 
     def count_by_status(self) -> dict[str, int]:
         """How many jobs there are of each status, all owners together; statuses without any may be missing."""
@@ -101,9 +95,15 @@ class JobStore:
 
         Raises:
             IdempotencyKeyReusedError: the key stands for another request.
+            QueueFullError: there are as many unfinished jobs as may be. SQLite's writers come one after the other, so
+                none is one too many; of PostgreSQL's none sees those that are written at the same moment.
         """
         try:
             with self._database.write() as connection:
+                earlier = _with_key(connection, new.owner, new.idempotency_key)
+                if earlier is not None:
+                    return _same(new, earlier)
+                self._check_room(connection)
                 now_s = self._database.now_s(connection)
                 row = connection.execute(
                     insert(jobs)
@@ -212,16 +212,36 @@ class JobStore:
 
     def _earlier(self, new: NewJob) -> Job:
         with self._database.read() as connection:
-            same = jobs.c.owner == new.owner, jobs.c.idempotency_key == new.idempotency_key
-            row = connection.execute(select(jobs).where(*same)).first()
-        if row is None:  # erased in between
-            return self.add(new)
-        if row.request_hash != new.request_hash:
-            raise IdempotencyKeyReusedError(
-                f"The Idempotency-Key '{new.idempotency_key}' stands for the job '{row.id}', which was made of another "
-                "file or other options. Choose a new key for a new job."
+            row = _with_key(connection, new.owner, new.idempotency_key)
+        return self.add(new) if row is None else _same(new, row)  # None: erased in between
+
+    def _check_room(self, connection: Connection) -> None:
+        count = select(func.count()).select_from(jobs).where(jobs.c.status.in_(UNFINISHED))
+        unfinished = connection.execute(count).scalar_one()
+        if unfinished >= self._max_unfinished:
+            raise QueueFullError(
+                f"{unfinished} jobs are unfinished, as many as may be (CEPSTRA_MAX_JOBS={self._max_unfinished}). "
+                "Try again in a minute.",
+                retry_after_s=60,
             )
-        return job_of(row)
+
+
+def _with_key(connection: Connection, owner: str, idempotency_key: str | None) -> AnyRow | None:
+    """The owner's job that was made with this key."""
+    if idempotency_key is None:
+        return None
+    same = jobs.c.owner == owner, jobs.c.idempotency_key == idempotency_key
+    return connection.execute(select(jobs).where(*same)).first()
+
+
+def _same(new: NewJob, row: AnyRow) -> Job:
+    """The job of `row`, which has the key of `new`; raises IdempotencyKeyReusedError where it is another request's."""
+    if row.request_hash != new.request_hash:
+        raise IdempotencyKeyReusedError(
+            f"The Idempotency-Key '{new.idempotency_key}' stands for the job '{row.id}', which was made of another "
+            "file or other options. Choose a new key for a new job."
+        )
+    return job_of(row)
 
 
 def _unknown(job_id: str) -> JobNotFoundError:

@@ -64,7 +64,7 @@ async def create_job(
         raise InvalidRequestError(
             "The header Idempotency-Key has to be 1 to 255 visible ASCII characters.", param="Idempotency-Key"
         )
-    await jobs.call(jobs.check_room)
+    await jobs.call(jobs.check_room, _owner(request), idempotency_key)
 
     with scheduler.reserve(*holder_of(request), rank=Rank.BACKGROUND):
         upload = await read_upload(request, FormLimits.of(settings))

@@ -364,8 +364,45 @@ def test_no_more_jobs_than_may_be(make_jobs: Make) -> None:
     last = submit(jobs)
     with pytest.raises(QueueFullError, match="CEPSTRA_MAX_JOBS=2"):
         jobs.check_room()
+    with pytest.raises(QueueFullError, match="CEPSTRA_MAX_JOBS=2"):
+        submit(jobs)  # whose upload had begun while there was room
     jobs.remove(last.id)
     jobs.check_room()
+
+
+def test_of_many_that_are_sent_at_once_no_more_are_taken_than_may_be(make_jobs: Make, tmp_path: Path) -> None:
+    jobs = make_jobs(Ear(), max_jobs=3)
+    submit(jobs)
+    taken: list[Job] = []
+    refused: list[QueueFullError] = []
+
+    def send() -> None:
+        try:
+            taken.append(submit(jobs))
+        except QueueFullError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    unfinished = jobs.count_by_status()["queued"]
+    assert (len(taken), len(refused)) == (unfinished - 1, 9 - unfinished)
+    assert len(audio_in(tmp_path)) == unfinished
+    assert unfinished == 3 or jobs._database._file is None  # PostgreSQL's do not wait for each other
+
+
+def test_a_request_that_was_taken_in_is_never_refused_for_want_of_room(make_jobs: Make) -> None:
+    jobs = make_jobs(Ear(), max_jobs=1)
+    first = submit(jobs, owner="ann", idempotency_key="a")
+    jobs.check_room("ann", "a")
+    assert submit(jobs, owner="ann", idempotency_key="a").id == first.id
+    with pytest.raises(IdempotencyKeyReusedError):
+        submit(jobs, b"other", owner="ann", idempotency_key="a")
+    for owner, key in (("ann", "b"), ("ann", None), ("bob", "a")):
+        with pytest.raises(QueueFullError):
+            jobs.check_room(owner, key)
 
 
 def test_the_age_of_the_queue_is_that_of_its_oldest_job(make_jobs: Make) -> None:

@@ -271,7 +271,9 @@ def test_jobs_wait_for_the_next_server(start_server: Callable[..., Any], tmp_pat
 
 def test_no_room(start_server: Callable[..., Any]) -> None:
     with start_server(max_jobs=1, background_workers=0) as server:
-        made(server)
+        key = {"Idempotency-Key": "a"}
+        job_id = made(server, headers=key)
+        assert made(server, headers=key) == job_id
         response = post(server)
         assert code_of(response) == (429, "queue_full", None)
         assert int(response.headers["retry-after"]) > 0
