@@ -28,7 +28,11 @@ BUSY_S = 30  # how long one process waits for another's transaction
 CONNECT_S = 5
 SCRUB_S = 0.2  # that an erasure waits for those who read, a backup for instance
 
-_UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+# What a database says that is away, damaged, empty again, or does not let us in.
+_UNREACHABLE = (exc.DatabaseError, exc.InterfaceError, exc.TimeoutError, sqlite3.Error, OSError)
+# What it says of what was to be written, which would be the same another time.
+_REFUSED = (exc.IntegrityError, exc.DataError)
+_UNDEFINED_TABLE = "42P01"  # PostgreSQL's
 _READING = {"reading": True}
 
 
@@ -111,7 +115,7 @@ class Database:
                 finally:
                     cursor.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S}")
             self._unscrubbed = bool(busy)
-        except (*_UNREACHABLE, sqlite3.Error, OSError) as error:
+        except _UNREACHABLE as error:
             logger.info("the jobs' log was not emptied: %s", error)
 
     def close(self) -> None:
@@ -127,7 +131,11 @@ class Database:
     def _reachable(self) -> Iterator[None]:
         try:
             yield
-        except (*_UNREACHABLE, OSError) as error:
+        except _REFUSED:
+            raise
+        except _UNREACHABLE as error:
+            if _lacks_table(error):
+                self._begin_again()
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()
             level = logging.DEBUG if self._away else logging.WARNING  # said once, not by every thread every second
             logger.log(level, "the jobs' database is away: %s", reason[0] if reason else type(error).__name__)
@@ -136,6 +144,12 @@ class Database:
         if self._away:
             self._away = False
             logger.info("the jobs' database is back")
+
+    def _begin_again(self) -> None:
+        """The database was replaced by an empty one: migrate it at the next transaction, on new connections."""
+        with self._lock:
+            self._opened = False
+            self._engine.dispose()
 
     def _open(self) -> None:
         with self._lock:
@@ -175,7 +189,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _sqlite(file: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_S})
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_S}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _: object) -> None:
@@ -223,6 +237,7 @@ def _postgresql(url: str, password_file: Path | None) -> Engine:
     try:
         engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"),
+            hide_parameters=True,  # in messages, which are logged: there are transcripts among them
             pool_pre_ping=True,
             pool_timeout=CONNECT_S,
             connect_args={
@@ -246,6 +261,12 @@ def _postgresql(url: str, password_file: Path | None) -> Engine:
             options["password"] = _password(password_file)
 
     return engine
+
+
+def _lacks_table(error: Exception) -> bool:
+    """Whether the tables are gone, as they are from a new volume."""
+    said = getattr(error, "orig", None)
+    return getattr(said, "sqlstate", None) == _UNDEFINED_TABLE or str(said).startswith("no such table")
 
 
 def _password(file: Path) -> str:

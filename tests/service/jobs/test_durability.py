@@ -3,18 +3,26 @@
 import errno
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from fastapi.testclient import TestClient
+from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError
 
+from service.app import create_app
 from service.errors import JobsUnavailableError
+from service.jobs import schema
 from service.jobs.audio_files import AudioFiles
-from service.jobs.database import Database
+from service.jobs.database import FILE_NAME, Database
 from service.jobs.job import Job, new_job_id
 from service.jobs.jobs import Jobs
 from service.jobs.store import NewJob
 from service.settings import Settings
+from tests.service.conftest import DECODERS
+from tests.service.fakes import FakeTranscriber
+from tests.service.jobs.conftest import on_sqlite
 from tests.service.jobs.test_jobs import Ear, submit
 from tests.waiting import wait_until
 
@@ -131,3 +139,45 @@ def test_a_database_that_is_away_is_told_from_a_mistake(tmp_path: Path) -> None:
     away = Database(tmp_path, f"postgresql://nobody@/nothing?host={tmp_path}")
     with pytest.raises(JobsUnavailableError, match="cannot be reached at the moment"), away.read():
         pytest.fail("there is no server")
+
+
+def test_a_damaged_file_is_told_from_a_mistake(tmp_path: Path) -> None:
+    """Numbers and transcriptions go on: what is said of jobs is that they cannot be had."""
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / FILE_NAME).write_bytes(bytes(range(256)) * 64)
+    with TestClient(create_app(Settings(state_dir=tmp_path), FakeTranscriber(), DECODERS)) as client:
+        response = client.get("/v1/jobs")
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "jobs_unavailable")
+        numbers = client.get("/metrics")
+        assert (numbers.status_code, "cepstra_jobs_up 0.0" in numbers.text) == (200, True)
+
+
+@on_sqlite
+def test_a_file_that_is_damaged_while_it_is_used(make_jobs: Callable[..., Jobs], tmp_path: Path) -> None:
+    jobs = make_jobs(Ear())
+    submit(jobs)
+    jobs._database.scrub(erased=True)  # everything is in the file now
+    jobs._database._engine.dispose()  # nothing of it is in memory
+    file = tmp_path / "state" / "jobs" / FILE_NAME
+    file.write_bytes(file.read_bytes()[:4096] + b"x" * (file.stat().st_size - 4096))
+    with pytest.raises(JobsUnavailableError):
+        jobs.page()
+
+
+def test_an_empty_database_is_made_one_of_jobs_without_a_restart(make_jobs: Callable[..., Jobs]) -> None:
+    jobs = make_jobs(Ear())
+    submit(jobs)
+    with jobs._database.write() as connection:
+        schema.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE jobs_version"))
+    with pytest.raises(JobsUnavailableError):
+        jobs.page()
+    assert jobs.page().jobs == ()
+    assert jobs.get(submit(jobs).id).status == "queued"
+
+
+def test_what_a_database_refuses_is_a_mistake_and_its_message_holds_no_words(make_jobs: Callable[..., Jobs]) -> None:
+    jobs = make_jobs(Ear())
+    with pytest.raises(IntegrityError) as caught, jobs._database.write() as connection:
+        connection.execute(insert(schema.results).values(job_id=new_job_id(), transcript="confidential"))
+    assert "confidential" not in str(caught.value)
