@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -25,6 +25,7 @@ KeyScope = Literal["transcribe", "jobs", "metrics", "admin"]
 PREFIX = "cepstra_"  # so that scanners for leaked secrets can tell what they found
 SECRET_BYTES = 32
 KEY_FILE = "keys.json"
+FORMAT_VERSION: Final = 2  # since 2 keys have ids
 LOCK_FILE = "keys.lock"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -34,7 +35,8 @@ class Key(BaseModel):
     """One key, without its secret.
 
     Attributes:
-        name: who holds it; letters, digits, `.`, `_` and `-`.
+        name: who holds it; letters, digits, `.`, `_` and `-`. May be given to another key once this one is revoked.
+        id: of this key alone and the same after a rotation; None for one that an older Cepstra made.
         sha256: of the secret, hexadecimal.
         scopes: what it may be used for.
         created_at: unix seconds at which its secret was made.
@@ -48,6 +50,7 @@ class Key(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    id: str | None = Field(default=None, pattern=r"^key_[0-9a-f]{32}$")
     sha256: Sha256
     scopes: tuple[KeyScope, ...] = Field(min_length=1)
     created_at: int
@@ -56,6 +59,11 @@ class Key(BaseModel):
     concurrency: int | None = Field(default=None, ge=1)
     old_sha256: Sha256 | None = None
     old_until: int = 0
+
+    @property
+    def owner(self) -> str:
+        """Whose jobs this key sees: nobody else's, whatever names are given again."""
+        return self.id or self.name
 
     def admits(self, sha256: str, now_s: float) -> bool:
         """Whether a secret with this hash is the key's, at unix time `now_s`; takes as long for any hash."""
@@ -68,7 +76,7 @@ class Key(BaseModel):
 class _Contents(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    format_version: Literal[1]
+    format_version: Literal[1, 2]
     keys: tuple[Key, ...]
 
 
@@ -111,9 +119,10 @@ class KeyFile:
         except OSError as error:
             raise self._unreadable(error) from error
         except ValidationError as error:
-            if version := newer_format(content, known=1):
+            if version := newer_format(content, known=FORMAT_VERSION):
                 raise KeyFileError(
-                    f"{self.path} has format {version}, and this Cepstra reads format 1: a newer one wrote it"
+                    f"{self.path} has format {version}, and this Cepstra reads formats up to {FORMAT_VERSION}: a newer "
+                    "one wrote it"
                 ) from None
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -136,6 +145,7 @@ class KeyFile:
         secret = _new_secret()
         fields = {
             "name": name,
+            "id": f"key_{secrets.token_hex(16)}",
             "sha256": hash_of(secret),
             "scopes": scopes,
             "created_at": int(time.time()),
@@ -192,7 +202,7 @@ class KeyFile:
         """Replace the file by what `change` makes of its keys; one writer at a time."""
         try:
             with locked(self.path.with_name(LOCK_FILE)):
-                contents = _Contents(format_version=1, keys=change(self.read() or ()))
+                contents = _Contents(format_version=FORMAT_VERSION, keys=change(self.read() or ()))
                 replace_file(self.path, contents.model_dump_json(indent=2).encode() + b"\n")
         except OSError as error:
             raise KeyFileError(f"{self.path} cannot be written: {error.strerror}") from error

@@ -21,7 +21,7 @@ class Job:
 
     Attributes:
         id: its name, which is its audio file's name too; ids sort by the time at which they were made.
-        owner: name of the key that made it; empty where there are no keys.
+        owner: id of the key that made it (`Key.owner`); empty where there are no keys.
         status: queued → running → completed, failed or cancelled; a running one may go back to queued.
         progress: share of the work done, 0..1.
         attempts: how often work on it was begun, not counting the times it was handed back in good order.

@@ -119,7 +119,7 @@ class Jobs:
         Args:
             audio: read from its start.
             options: checked already.
-            owner: name of the key.
+            owner: id of the key (`Key.owner`).
             idempotency_key: the same one sent again gives the same job.
             webhook_url: whom to tell of the end.
 

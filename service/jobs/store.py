@@ -22,7 +22,7 @@ class NewJob:
 
     Attributes:
         id: name of the audio file.
-        owner: name of the key; empty without keys.
+        owner: id of the key (`Key.owner`); empty without keys.
         options: the form.
         request_hash: of all that the client sent.
         idempotency_key: the client's name for this request.

@@ -12,6 +12,7 @@ from service.errors import InvalidRequestError
 from service.formats import CONTENT_TYPES, Granularity, ResponseFormat, render
 from service.jobs.job import is_job_id
 from service.jobs.jobs import Jobs
+from service.keys import Key
 from service.recogniser import ServedModel
 from service.scheduler import Scheduler
 from service.schemas import form_schema, parse_options, result_options
@@ -174,8 +175,9 @@ async def replay_webhook(request: Request, job_id: str, webhook_id: str) -> dict
 
 
 def _owner(request: Request) -> str:
-    """Name of the key that the request came with; empty where there are no keys."""
-    return holder_of(request)[0] or ""
+    """Id of the key that the request came with; empty where there are no keys."""
+    key: Key | None = request.state.key
+    return key.owner if key else ""
 
 
 def _joined(bracketed: list[T] | None, bare: list[T] | None) -> list[T] | None:

@@ -128,6 +128,30 @@ def test_a_rotated_key_has_two_secrets_for_a_while(file: KeyFile) -> None:
     assert (ring.find(second), ring.find(third) is not None) == (None, True)
 
 
+def test_a_key_has_an_id_that_outlives_rotations_and_no_name(file: KeyFile) -> None:
+    def owner() -> str:
+        (key,) = file.read() or ()
+        return key.owner
+
+    file.create("ada")
+    first = owner()
+    file.rotate("ada", grace_s=0)
+    assert owner() == first != "ada"
+    file.revoke("ada")
+    file.create("ada")
+    assert owner() not in (first, "ada")
+
+
+def test_a_key_of_an_older_version_is_known_by_its_name(file: KeyFile) -> None:
+    key = {"name": "ada", "sha256": "0" * 64, "scopes": ["jobs"], "created_at": 0}
+    file.path.parent.mkdir()
+    file.path.write_text(json.dumps({"format_version": 1, "keys": [key]}))
+    file.rotate("ada", grace_s=0)
+    file.create("bob")
+    ada, bob = file.read() or ()
+    assert ada.owner == "ada" and bob.owner != "bob"
+
+
 def test_a_rotation_does_not_outlive_the_expiry(file: KeyFile) -> None:
     first = file.create("ada", expires_at=1000)
     file.rotate("ada", grace_s=10**6)
@@ -146,7 +170,7 @@ def test_a_file_that_vanishes_lets_nobody_in(file: KeyFile) -> None:
     assert ring.find(secret)
 
 
-@pytest.mark.parametrize("contents", ["", "{}", "[]", '{"format_version": 2, "keys": []}', '{"keys": [{}]}'])
+@pytest.mark.parametrize("contents", ["", "{}", "[]", '{"format_version": 3, "keys": []}', '{"keys": [{}]}'])
 def test_a_damaged_file_keeps_the_keys_known_last(file: KeyFile, contents: str) -> None:
     ring = KeyRing(file)
     secret = file.create("ada")

@@ -258,6 +258,23 @@ def test_everybody_sees_the_jobs_of_their_own_key(start_server: Callable[..., An
         assert request("DELETE", f"{url}/{job_id}", headers=ann).json()["status"] == "cancelled"
 
 
+def test_a_name_that_is_given_again_inherits_no_jobs(start_server: Callable[..., Any], tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path)
+
+    def bearer(secret: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {secret}"}
+
+    with start_server(background_workers=0) as server:
+        job_id = made(server, headers=bearer(keys.create("ann", ("jobs",))))
+        url = f"{server.url}/v1/jobs"
+        rotated = bearer(keys.rotate("ann", grace_s=0))
+        assert [job["id"] for job in request("GET", url, headers=rotated).json()["data"]] == [job_id]
+        keys.revoke("ann")
+        other = bearer(keys.create("ann", ("jobs",)))
+        assert request("GET", url, headers=other).json()["data"] == []
+        assert request("GET", f"{url}/{job_id}", headers=other).status_code == 404
+
+
 def test_jobs_wait_for_the_next_server(start_server: Callable[..., Any], tmp_path: Path) -> None:
     with start_server(shutdown_s=0) as first:
         first.fake.hold()
