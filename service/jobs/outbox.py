@@ -15,9 +15,11 @@ from service.errors import JobNotFoundError
 from service.jobs.database import Database
 from service.jobs.job import Job
 from service.jobs.rows import AnyRow
-from service.jobs.schema import deliveries, delivery_attempts
+from service.jobs.schema import deliveries, delivery_attempts, jobs
 
 CLAIM_S = 60.0  # longer than any attempt: who has not noted its outcome by then is dead, and it is tried again
+
+MAX_OF_OWNER = 2  # attempts that go on at once: a receiver that takes its time holds up its owner's messages alone
 
 GONE = 410  # the receiver's way to say: never again
 
@@ -76,12 +78,13 @@ class Outbox:
         self._retry_s = retry_s
 
     def claim(self) -> Attempt | None:
-        """The message that has waited longest, now to be sent and noted with `record`; None where none is due."""
+        """A message that is due, now to be sent and noted with `record`; None where there is none that may be sent.
+
+        It is the one that has waited longest of the owner with the fewest on their way.
+        """
         with self.database.write() as connection:
             now_s = self.database.now_s(connection)
-            due = deliveries.c.status == "pending", deliveries.c.next_at <= now_s
-            first = select(deliveries).where(*due).order_by(deliveries.c.next_at).limit(1)
-            while (row := connection.execute(first.with_for_update(skip_locked=True)).first()) is not None:
+            while (row := self._next(connection, now_s)) is not None:
                 if row.tries < self._max_tries:
                     break
                 self._change(connection, row.id, status="failed")  # the process died in the last try
@@ -92,6 +95,31 @@ class Outbox:
             connection.execute(insert(delivery_attempts).values(delivery_id=row.id, number=number, at=now_s))
             self._change(connection, row.id, tries=row.tries + 1, next_at=now_s + CLAIM_S)
             return Attempt(row.id, number, row.tries + 1, row.url, row.body)
+
+    def _next(self, connection: Connection, now_s: float) -> AnyRow | None:
+        """The message that is to be sent, locked until the end of the transaction."""
+        pending = deliveries.c.status == "pending"
+        due = pending, deliveries.c.next_at <= now_s
+        of_job = deliveries.c.job_id == jobs.c.id
+        longest = select(jobs.c.owner, func.min(deliveries.c.next_at)).where(of_job, *due).group_by(jobs.c.owner)
+        waits_since_s = {row[0]: row[1] for row in connection.execute(longest)}
+        begun = delivery_attempts.c.delivery_id == deliveries.c.id, delivery_attempts.c.duration_s.is_(None)
+        going = of_job, pending, *begun, delivery_attempts.c.at > now_s - CLAIM_S
+        counts = select(jobs.c.owner, func.count()).where(*going).group_by(jobs.c.owner)
+        on_their_way = {row[0]: row[1] for row in connection.execute(counts)}
+
+        def order(owner: str) -> tuple[int, float]:
+            return on_their_way.get(owner, 0), waits_since_s[owner]
+
+        for owner in sorted(waits_since_s, key=order):
+            if owner and on_their_way.get(owner, 0) >= MAX_OF_OWNER:  # without keys there is nobody else to hold up
+                continue
+            first = select(deliveries).join(jobs, of_job).where(*due, jobs.c.owner == owner)
+            oldest = first.order_by(deliveries.c.next_at).limit(1)
+            row = connection.execute(oldest.with_for_update(skip_locked=True, of=deliveries)).first()
+            if row is not None:  # otherwise others are just taking all of this owner's
+                return row
+        return None
 
     def record(self, attempt: Attempt, duration_s: float, status_code: int | None, error: str | None) -> None:
         """Note how an attempt went: the receiver's status code, or why there was none."""

@@ -16,7 +16,7 @@ Post = Callable[[str, Mapping[str, str], bytes], int]
 """URL, headers, body → status code of the answer; raises OutboundError."""
 
 POLL_S = 1.0
-SENDERS = 4  # a receiver that takes its time does not hold up the others
+SENDERS = 4  # of which one owner's messages never take all: outbox.MAX_OF_OWNER
 
 
 class Webhooks:

@@ -124,6 +124,31 @@ def test_the_pause_doubles(make_jobs: Make) -> None:
     assert all(expected * 0.5 < pause <= expected * 1.1 for pause, expected in zip(pauses, (8, 16, 32), strict=True))
 
 
+def test_one_owner_s_slow_receiver_does_not_hold_up_others(make_jobs: Make) -> None:
+    jobs = make_jobs(Ear())
+    attempts = []
+
+    def ended(owner: str) -> Job:
+        job = submit(jobs, owner=owner, webhook_url="https://example.com")
+        jobs.remove(job.id, owner)
+        return job
+
+    for _ in range(4):
+        ended("ann")
+    for _ in range(2):
+        attempts.append(jobs._outbox.claim())
+    assert jobs._outbox.claim() is None  # the others of ann's wait for these
+    bobs = ended("bob")
+    attempt = jobs._outbox.claim()
+    assert attempt
+    assert [attempt.id] == [message["id"] for message in jobs.webhooks(bobs.id, "bob")]
+    for attempt in attempts:
+        assert attempt
+        jobs._outbox.record(attempt, 15.0, None, "no answer")
+        assert jobs._outbox.claim()
+    assert jobs._outbox.claim() is None
+
+
 def test_a_message_outlives_the_process_that_was_sending_it(
     telling: Callable[..., Jobs], make_jobs: Make, receiver: Receiver
 ) -> None:
