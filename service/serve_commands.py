@@ -220,7 +220,8 @@ def serve(
     webhook_secret_file: Annotated[
         Path | None,
         option(
-            "WEBHOOK_SECRET_FILE", "File of the secrets that sign webhooks; unset makes one in the state directory."
+            "WEBHOOK_SECRET_FILE",
+            "File of the secrets that sign webhooks; unset or empty makes one in the state directory.",
         ),
     ] = None,
     webhook_networks: Annotated[

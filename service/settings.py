@@ -221,7 +221,8 @@ class Settings(BaseSettings):
         default=0.0, ge=0, allow_inf_nan=False, description="Seconds for which a job's audio stays after its end."
     )
     webhook_secret_file: Path | None = Field(
-        default=None, description="File of the secrets that sign webhooks; unset makes one in the state directory."
+        default=None,
+        description="File of the secrets that sign webhooks; unset or empty makes one in the state directory.",
     )
     webhook_networks: str = Field(
         default="", description="Private networks that webhooks may reach, as 10.0.0.0/8,127.0.0.1/32; by default none."

@@ -33,6 +33,7 @@ cli.main()
 OF_THE_IMAGE = {"bundle", "models_dir", "state_dir", "host", "port"}
 OF_THE_SECRETS = {"database_password_file"}
 OF_WORKERS = {"metrics_port"}  # servers have their numbers at their own port
+OF_TRACES = {"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME"}
 OURS = ("cepstra", "api", "worker")
 
 
@@ -83,7 +84,7 @@ def test_compose_passes_on_every_setting_that_is_not_the_image_s_own(compose: di
     without = {"cepstra": secret | of_workers, "api": of_workers, "worker": set()}
     for name in OURS:
         service = compose["services"][name]
-        assert service["environment"].keys() == every - without[name], name
+        assert service["environment"].keys() == (every - without[name]) | OF_TRACES, name
         assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["shutdown_s"].default
     proxy = compose["services"]["proxy"]["environment"]
     default = Settings.model_fields["max_upload_bytes"].default
@@ -98,9 +99,26 @@ def test_no_secret_stands_in_the_environment(compose: dict[str, Any]) -> None:
     assert all(set(secret) == {"file"} for secret in compose["secrets"].values())
 
 
+def test_every_secret_that_a_container_is_told_of_is_mounted(compose: dict[str, Any]) -> None:
+    told = set()
+    for name in (*OURS, "database"):
+        service = compose["services"][name]
+        paths = {value for value in service["environment"].values() if str(value).startswith("/run/secrets/")}
+        assert paths == {f"/run/secrets/{secret}" for secret in service["secrets"]}, name
+        told |= paths
+    assert told == {"/run/secrets/database_password", "/run/secrets/webhook_secret"}
+    for secret in compose["secrets"].values():  # Compose wants a file for each, also in a fresh clone
+        default = re.fullmatch(r"\$\{CEPSTRA_\w+_FILE:-\./(.*)\}", secret["file"])
+        assert default
+        assert (ROOT / default[1]).is_file()
+
+
 def test_compose_s_own_variables_are_documented_with_their_defaults(compose: dict[str, Any]) -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    settings = {f"CEPSTRA_{name.upper()}" for name in Settings.model_fields} - {"CEPSTRA_DATABASE_PASSWORD_FILE"}
+    settings = {f"CEPSTRA_{name.upper()}" for name in Settings.model_fields} - {
+        "CEPSTRA_DATABASE_PASSWORD_FILE",
+        "CEPSTRA_WEBHOOK_SECRET_FILE",
+    }
     found = dict(re.findall(r"\$\{(CEPSTRA_\w+):-([^}]*)\}", text))
     documents = "".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
     rows = dict(re.findall(r"^\| `(CEPSTRA_\w+)` \| `([^`]*)` \|", documents, flags=re.MULTILINE))

@@ -302,3 +302,17 @@ def test_a_secret_that_cannot_be_used(content: str | None, tmp_path: Path) -> No
         (tmp_path / "secret").write_text(content)
     with pytest.raises(JobsUnavailableError, match="secret"):
         SecretFile(tmp_path / "secret", make=False).keys()
+
+
+@on_sqlite
+def test_an_empty_file_of_secrets_is_as_if_none_were_named(make_jobs: Make, tmp_path: Path) -> None:
+    """As docker-compose.yml mounts it."""
+    named = tmp_path / "secret"
+    named.write_text("")
+    jobs = make_jobs(Ear(), webhook_secret_file=named)
+    submit(jobs, webhook_url="https://8.8.8.8/")
+    assert (tmp_path / "state" / "jobs" / "webhook-secret").exists()
+    named.write_text(f"whsec_{'A' * 43}=")
+    (tmp_path / "state" / "jobs" / "webhook-secret").unlink()
+    submit(make_jobs(Ear(), webhook_secret_file=named), webhook_url="https://8.8.8.8/")
+    assert not (tmp_path / "state" / "jobs" / "webhook-secret").exists()
