@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from model.transcript import Transcript
@@ -14,6 +15,8 @@ from service.jobs.job import UNFINISHED, Job, is_job_id
 from service.jobs.rows import AnyRow, job_of, read_transcript, written_options
 from service.jobs.schema import deliveries, jobs, results
 from service.schemas import TranscriptionOptions
+
+NAMES_AT_ONCE = 1000  # in one statement; some databases take 32,766 parameters, and none any number
 
 
 @dataclass(frozen=True)
@@ -193,13 +196,12 @@ class JobStore:
         """Those of `job_ids` that ended at least `keep_s` ago."""
         with self._database.read() as connection:
             since = self._database.now_s(connection) - keep_s
-            ended = jobs.c.id.in_(job_ids), jobs.c.finished_at <= since
-            return set(connection.execute(select(jobs.c.id).where(*ended)).scalars())
+            return _among(connection, job_ids, jobs.c.finished_at <= since)
 
     def known(self, job_ids: Collection[str]) -> set[str]:
         """Those of `job_ids` that have a row."""
         with self._database.read() as connection:
-            return set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids))).scalars())
+            return _among(connection, job_ids)
 
     def _row(self, job_id: str, owner: str) -> AnyRow:
         if not is_job_id(job_id) or not self._database.exists:
@@ -224,6 +226,15 @@ class JobStore:
                 "Try again in a minute.",
                 retry_after_s=60,
             )
+
+
+def _among(connection: Connection, job_ids: Collection[str], *conditions: ColumnElement[bool]) -> set[str]:
+    """Those of `job_ids` that are of jobs with these conditions; asked piece by piece, as a statement holds so many."""
+    found: set[str] = set()
+    names = iter(job_ids)
+    while piece := list(islice(names, NAMES_AT_ONCE)):
+        found.update(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(piece), *conditions)).scalars())
+    return found
 
 
 def _with_key(connection: Connection, owner: str, idempotency_key: str | None) -> AnyRow | None:

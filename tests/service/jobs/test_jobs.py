@@ -437,6 +437,18 @@ def test_what_is_over_is_erased(make_jobs: Make, tmp_path: Path) -> None:
     assert jobs.get(waiting.id), "an unfinished job is never erased"
 
 
+def test_any_number_of_files_is_looked_up(make_jobs: Make) -> None:
+    """More than a statement has room for."""
+    jobs = make_jobs(Ear())
+    jobs.start_working()
+    names = [f"job_{number:032x}" for number in range(300_000)]
+    done = ends(jobs, submit(jobs))
+    jobs.drain()
+    names[150_000:150_000] = [submit(jobs).id, done.id]
+    assert jobs._store.known(names) == set(names[150_000:150_002])
+    assert jobs._store.ended_before(names, 0.0) == {done.id}
+
+
 @on_sqlite
 def test_files_of_no_job_are_erased_once_they_are_old(make_jobs: Make, tmp_path: Path) -> None:
     jobs = make_jobs(Ear())
