@@ -34,7 +34,7 @@ class ServerVad(BaseModel):
 class TranscriptionOptions(BaseModel):
     """Everything of the form but the file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # which may be logged
 
     model: str = Field(description="Name of the model; `default` and OpenAI's names mean the one that is served.")
     language: str | None = Field(

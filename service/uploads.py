@@ -75,7 +75,7 @@ async def read_upload(request: Request, limits: FormLimits) -> Upload:
     Raises:
         UnsupportedMediaTypeError: the body is no multipart form.
         UploadTooLargeError: the file has too many bytes.
-        InvalidRequestError: there is no file, or more than one.
+        InvalidRequestError: there is no file, or more than one, or what should be text is none.
         StorageFullError: it does not fit on the disk.
         starlette.exceptions.HTTPException: the form cannot be read, or has too many fields or too long ones.
     """
@@ -86,6 +86,8 @@ async def read_upload(request: Request, limits: FormLimits) -> Upload:
         )
     try:
         form = await request.form(max_files=1, max_fields=limits.max_fields, max_part_size=limits.max_field_bytes)
+    except UnicodeError:  # the client chooses the charset, and some codecs fail in ways of their own
+        raise InvalidRequestError("The form is not text in the charset that its Content-Type names.") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -104,6 +106,10 @@ def _checked(form: FormData, max_file_bytes: int) -> Upload:
     file = None
     fields: dict[str, list[str]] = {}
     for name, value in form.multi_items():
+        if not _is_text(name) or (isinstance(value, str) and not _is_text(value)):
+            raise InvalidRequestError(
+                f"The parameter '{name[:100]}' is no text: it has halves of characters.", param=name[:100]
+            )
         if isinstance(value, str):
             fields.setdefault(name, []).append(value)
         elif name != "file":
@@ -120,6 +126,15 @@ def _checked(form: FormData, max_file_bytes: int) -> Upload:
     if (size := file.size or 0) > max_file_bytes:
         raise too_large(f"The file has {size} bytes", max_file_bytes)
     return Upload(_spooled(file), fields)
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written down: some charsets (utf-7) have halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _spooled(upload: UploadFile) -> BinaryIO:

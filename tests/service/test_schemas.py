@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.errors import InvalidRequestError, error_response
 from service.schemas import TranscriptionOptions, parse_options
@@ -31,6 +32,14 @@ FIELDS = st.dictionaries(
 def test_any_form(fields: dict[str, list[str]]) -> None:
     with contextlib.suppress(InvalidRequestError):
         parse_options({"model": ["default"], **fields})
+
+
+def test_what_was_sent_is_in_no_error_that_may_be_logged() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TranscriptionOptions.model_validate({"model": "default", "temperature": "confidential"})
+    assert "temperature" in str(caught.value) and "confidential" not in str(caught.value)
+    with pytest.raises(InvalidRequestError, match="'temperature' is 'confidential'"):  # told to who sent it
+        parse_options({"model": ["default"], "temperature": ["confidential"]})
 
 
 @pytest.mark.parametrize("first", ["chunking_strategy", "chunking_strategy[type]"])

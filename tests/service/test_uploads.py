@@ -161,6 +161,48 @@ def test_bad_forms(
     assert (response.status_code, error["param"], error["code"]) == (status, param, code)
 
 
+@pytest.mark.parametrize("path", [PATH, "/v1/jobs"])
+@pytest.mark.parametrize(
+    ("charset", "name", "value", "param"),
+    [
+        ("utf-7", "prompt", "confidential +2AA-", "prompt"),
+        ("utf-7", "+2AA-", "confidential", "?"),
+        ("unicode_escape", "prompt", r"confidential \ud800", "prompt"),
+        ("undefined", "prompt", "confidential", None),
+        ("idna", "prompt", "xn--confidential-", None),
+    ],
+)
+def test_charsets_whose_text_is_none(
+    start_server: Callable[..., Server],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    charset: str,
+    name: str,
+    value: str,
+    param: str | None,
+) -> None:
+    server = start_server(state_dir=tmp_path)
+    parts = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+    parts += '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    content_type = f"multipart/form-data; boundary=b; charset={charset}"
+    body = parts.encode() + CLIP + b"\r\n--b--\r\n"
+    response = request("POST", server.url + path, content=body, headers={"content-type": content_type})
+    error = error_of(response)
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_value", param)
+    assert "confidential" not in caplog.text + response.text
+
+
+def test_a_charset_that_is_text(server: Server) -> None:
+    part = '--b\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n'
+    body = part.format("model", "").encode("utf-7") + "gr\xfcn-+-\r\n".encode("utf-7")
+    body += part.format("file", '; filename="a"').encode() + CLIP + b"\r\n--b--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=b; charset=utf-7"}
+    response = request("POST", server.url + PATH, content=body, headers=headers)
+    assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
+    assert "gr\xfcn" in error_of(response)["message"]
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/dev/null", "a\x00b.wav", "x" * 2000, "ä ö.wav", "a\r\nb"])
 def test_the_file_name_does_not_matter(server: Server, name: str) -> None:
     assert post(server, name=name).json()["text"] == TEXT
