@@ -95,19 +95,24 @@ def read_backup(source: BinaryIO, state_dir: Path) -> Manifest:
         BackupError: the directory has something in it, or the file is no backup, damaged, or by a newer Cepstra.
     """
     try:
-        if state_dir.is_dir() and any(entry.name != "lost+found" for entry in state_dir.iterdir()):
+        if state_dir.is_dir() and _contents(state_dir):
             raise BackupError(f"{state_dir} is not empty; restore into a new directory, or move what is there away")
         make_folder(state_dir)
         try:
             return _read_tar(source, state_dir)
         except BaseException:
-            for entry in state_dir.iterdir():
+            for entry in _contents(state_dir):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             raise
     except tarfile.TarError as error:
         raise BackupError(f"this is no backup, or a damaged one: {error}") from error
     except OSError as error:
         raise BackupError(f"nothing was restored to {state_dir}: {error}") from error
+
+
+def _contents(state_dir: Path) -> list[Path]:
+    """What is in it, but for the folder that a file system of its own comes with and that its user cannot open."""
+    return [entry for entry in state_dir.iterdir() if entry.name != "lost+found"]
 
 
 @contextmanager

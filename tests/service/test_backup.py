@@ -169,6 +169,16 @@ def test_nothing_is_restored_of_what_is_not_whole(state: Path, tmp_path: Path) -
         assert not list((tmp_path / "restored").iterdir())
 
 
+def test_what_a_file_system_comes_with_is_left_alone(state: Path, tmp_path: Path) -> None:
+    whole = backed_up(state)
+    (tmp_path / "restored" / "lost+found").mkdir(parents=True)
+    (tmp_path / "restored" / "lost+found" / "#1").touch()
+    with pytest.raises(BackupError):
+        read_backup(io.BytesIO(whole[: len(whole) // 2]), tmp_path / "restored")
+    assert sorted(path.name for path in (tmp_path / "restored").rglob("*")) == ["#1", "lost+found"]
+    read_backup(io.BytesIO(whole), tmp_path / "restored")
+
+
 def test_a_backup_by_a_newer_version_is_refused(tmp_path: Path) -> None:
     newer = tar_of({MANIFEST: json.dumps({"format_version": 2, "shards": []}).encode()})
     with pytest.raises(BackupError, match="has format 2, and this Cepstra reads format 1: a newer one wrote it"):
