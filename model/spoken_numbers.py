@@ -157,16 +157,16 @@ def _date(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     if not words[number.first].after_pause and month in MONTHS:
         before = _word(words, number.first - 2) if not words[number.first - 1].after_pause else ""
         certain = month not in AMBIGUOUS_MONTHS or before in DATES_BEGIN
+        is_day = number.is_whole and 1 <= number.value <= 31
+        year = _year_of(words, found, at + 1) if is_day and _follows(words, found, at) else None
+        if year:  # asked for first: the day may look like a century, "november eleven nineteen eighteen"
+            end = f"{month.title()} {number.digits}, {year[2]}"
+            return 1 + year[0], Written(number.first - 1, year[1], end)
         year = _year_of(words, found, at)
         if year and certain:
             return year[0], Written(number.first - 1, year[1], f"{month.title()} {year[2]}")
-        if number.is_whole and 1 <= number.value <= 31:
-            year = _year_of(words, found, at + 1) if _follows(words, found, at) else None
-            if year:
-                end = f"{month.title()} {number.digits}, {year[2]}"
-                return 1 + year[0], Written(number.first - 1, year[1], end)
-            if certain or (number.is_ordinal and not before):
-                return 1, Written(number.first - 1, number.end, f"{month.title()} {number.digits}")
+        if is_day and (certain or (number.is_ordinal and not before)):
+            return 1, Written(number.first - 1, number.end, f"{month.title()} {number.digits}")
     if number.is_ordinal and number.value <= 31 and _word(words, number.end) == "of":
         month, end = _word(words, number.end + 1), number.end + 2
         if month in MONTHS:

@@ -26,6 +26,12 @@ def spoken(*sentences: str) -> Transcript:
     return Transcript(" ".join(segment.text for segment in segments), tuple(segments), now_s)
 
 
+def check(said: str, written: str) -> None:
+    transcript = format_transcript(spoken(said))
+    assert transcript.text == written
+    assert " ".join(word.text for word in transcript.words) == written
+
+
 @pytest.mark.parametrize(
     ("said", "written"),
     [
@@ -88,9 +94,25 @@ def spoken(*sentences: str) -> Transcript:
     ],
 )
 def test_what_is_said_and_what_is_written(said: str, written: str) -> None:
-    transcript = format_transcript(spoken(said))
-    assert transcript.text == written
-    assert " ".join(word.text for word in transcript.words) == written
+    check(said, written)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("on november eleven nineteen eighteen", "On November 11, 1918"),
+        ("july twelve eighteen sixty three", "July 12, 1863"),
+        ("on may fifteen nineteen forty five", "On May 15, 1945"),
+        ("october twelve fourteen ninety two", "October 12, 1492"),
+        ("on january twenty twenty twenty one", "On January 20, 2021"),
+        ("on november eleventh nineteen oh five", "On November 11, 1905"),
+        ("june twelve two thousand and six", "June 12, 2006"),
+        ("in november nineteen eighteen", "In November 1918"),
+        ("in january twenty twenty", "In January 2020"),
+    ],
+)
+def test_a_day_that_could_be_a_century_is_a_day_before_a_year(said: str, written: str) -> None:
+    check(said, written)
 
 
 def test_every_segment_is_a_sentence_of_its_own() -> None:
