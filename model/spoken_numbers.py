@@ -31,7 +31,16 @@ DATES_BEGIN = (
     *("of", "on", "since", "this", "through", "till", "to", "until"),
     *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
 )
+YEARS_BEGIN = ("in", "of", "since", "year")
+TIMES_BEGIN = ("at", "until", "till")
+PARTS_OF_DAYS = ("morning", "afternoon", "evening")
 CURRENCIES = {"dollar": "$", "dollars": "$", "euro": "€", "euros": "€"}  # a pound may be one of flour
+COUNTED = frozenset(  # what is no year and no time before these
+    (
+        *("second", "seconds", "minute", "minutes", "hour", "hours", "day", "days", "week", "weeks"),
+        *("month", "months", "year", "years", "cent", "cents", *CURRENCIES),
+    )
+)
 MULTIPLES = ("million", "billion", "trillion")
 LONE_MULTIPLES = frozenset(  # without a number before them
     f"{multiple}{ending}" for multiple in ("hundred", "thousand", *MULTIPLES) for ending in ("", "s", "th", "ths")
@@ -42,6 +51,9 @@ TENS = {
 }
 DECADES = {plural: 10 * number for number, plural in enumerate(TENS.values(), 2)}
 TENTHS = frozenset(f"{ten[:-1]}ieth" for ten in TENS)  # twentieth to ninetieth
+FIRST_CENTURY = 13  # of years that nothing announces: "eleven thirty" is a time
+FIRST_PAIR = 18  # of centuries before a neighbour: "fifteen twenty" are counts, "in nineteen twenty" is a year
+LAST_CENTURY = 20
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
 SMALLEST_GROUPED = 10_000  # 1800 may be a year
 PAUSE_S = 0.35  # what is said after this long a pause is another number
@@ -150,19 +162,24 @@ def _word(words: Sequence[Spoken], at: int) -> str:
     return words[at].text if 0 <= at < len(words) and not words[at].after_pause else ""
 
 
+def _before(words: Sequence[Spoken], at: int) -> str:
+    """The word before this place, empty where a pause comes between or before."""
+    return _word(words, at - 1) if not words[at].after_pause else ""
+
+
 def _date(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     """May 31, 1863; the 3rd of May; in May 1863."""
     number = found[at]
     month = words[number.first - 1].text if number.first else ""
     if not words[number.first].after_pause and month in MONTHS:
-        before = _word(words, number.first - 2) if not words[number.first - 1].after_pause else ""
+        before = _before(words, number.first - 1)
         certain = month not in AMBIGUOUS_MONTHS or before in DATES_BEGIN
         is_day = number.is_whole and 1 <= number.value <= 31
-        year = _year_of(words, found, at + 1) if is_day and _follows(words, found, at) else None
+        year = _year_of(words, found, at + 1, True) if is_day and _follows(words, found, at) else None
         if year:  # asked for first: the day may look like a century, "november eleven nineteen eighteen"
             end = f"{month.title()} {number.digits}, {year[2]}"
             return 1 + year[0], Written(number.first - 1, year[1], end)
-        year = _year_of(words, found, at)
+        year = _year_of(words, found, at, True)
         if year and certain:
             return year[0], Written(number.first - 1, year[1], f"{month.title()} {year[2]}")
         if is_day and (certain or (number.is_ordinal and not before)):
@@ -171,36 +188,65 @@ def _date(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
         month, end = _word(words, number.end + 1), number.end + 2
         if month in MONTHS:
             date, after = f"{number.text} of {month.title()}", found[at + 1 : at + 2]
-            year = _year_of(words, found, at + 1) if after and after[0].first == end else None
+            year = _year_of(words, found, at + 1, True) if after and after[0].first == end else None
             if year and not words[end].after_pause:
                 return 1 + year[0], Written(number.first, year[1], f"{date} {year[2]}")
             return 1, Written(number.first, end, date)
     return None
 
 
-def _year_of(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> tuple[int, int, str] | None:
+def _year_of(
+    words: Sequence[Spoken], found: Sequence[_Number], at: int, is_announced: bool
+) -> tuple[int, int, str] | None:
     """A year that begins with this number: how many numbers it takes, where it ends, its digits."""
-    number = found[at]
-    after = found[at + 1] if at + 1 < len(found) else None
-    # "nineteen oh five": "oh" is no number to text2num, "o" is a zero
-    if number.is_between(11, 20) and after and not words[after.first].after_pause:
-        oh = after.first == number.end + 1 and _word(words, number.end) == "oh"
-        if after.is_between(10, 99) and after.first == number.end:
-            return 2, after.end, f"{number.digits}{after.digits}"
-        if (oh and after.is_between(1, 9)) or (after.first == number.end and re.fullmatch("0[1-9]", after.digits)):
-            return 2, after.end, f"{number.digits}0{round(after.value)}"
+    number, rest = found[at], _second_half(words, found, at)
+    if number.is_between(11, LAST_CENTURY) and rest and not _is_counted(words, rest[0]):
+        if _are_counts(words, found, at) and not (is_announced and number.value >= FIRST_PAIR):
+            return None
+        if is_announced or number.value >= FIRST_CENTURY:
+            return 2, rest[0], f"{number.digits}{rest[1]}"
     if number.is_between(1100, 2099):
         return 1, number.end, number.digits
     return None
+
+
+def _second_half(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> tuple[int, str] | None:
+    """What makes a year or a time of this number, where it ends and its digits: 30, or 05 for "oh five"."""
+    number = found[at]
+    after = found[at + 1] if at + 1 < len(found) else None
+    if after is None or words[after.first].after_pause:
+        return None
+    # "oh" is no number to text2num, "o" is a zero
+    follows, oh = after.first == number.end, after.first == number.end + 1 and _word(words, number.end) == "oh"
+    if follows and after.is_between(10, 99):
+        return after.end, after.digits
+    if (oh and after.is_between(1, 9)) or (follows and re.fullmatch("0[1-9]", after.digits)):
+        more = _word(words, after.end)  # five oh five five five one two
+        return None if more in DIGITS or more in OH else (after.end, f"0{round(after.value)}")
+    return None
+
+
+def _are_counts(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> bool:
+    """Whether this number and the next, or the one before, are such as people count on with."""
+    before = found[at - 1].value if at and _follows(words, found, at - 1) else None
+    here, after = found[at].value, found[at + 1].value
+    if here == LAST_CENTURY:  # "twenty twenty one" is a year
+        return before in (15, 19)
+    return before == here - 1 or after == here + 1 or (here, after) == (15, 20)
+
+
+def _is_counted(words: Sequence[Spoken], at: int) -> bool:
+    """Whether the word at this place says that a count is before it."""
+    return _word(words, at) in COUNTED or _after_percent(words, at) > at
 
 
 def _year(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     """1984, said as two numbers, or the 1980s."""
     number = found[at]
     decade = DECADES.get(_word(words, number.end))
-    if decade is not None and number.is_between(11, 20):
+    if decade is not None and number.is_between(11, LAST_CENTURY):
         return 1, Written(number.first, number.end + 1, f"{number.digits}{decade}s")
-    year = _year_of(words, found, at)
+    year = _year_of(words, found, at, _before(words, number.first) in YEARS_BEGIN)
     return (2, Written(number.first, year[1], year[2])) if year and year[0] == 2 else None
 
 
@@ -210,13 +256,14 @@ def _clock(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
     if not (hour.is_between(1, 12) and hour.end - hour.first == 1):
         return None
     end, minutes, n_numbers = hour.end, "", 1
-    if _follows(words, found, at) and found[at + 1].is_between(10, 59):
-        end, minutes, n_numbers = found[at + 1].end, f":{found[at + 1].digits}", 2
-    half_day = [_word(words, place) for place in (end, end + 1)]
-    if half_day in (["a", "m"], ["p", "m"]):
-        return n_numbers, Written(hour.first, end + 2, f"{hour.digits}{minutes} {half_day[0]}.m.")
-    before = _word(words, hour.first - 1) if not words[hour.first].after_pause else ""
-    if minutes and (before in ("at", "until", "till") or half_day == ["in", "the"]):
+    rest = _second_half(words, found, at)
+    if rest and rest[1] < "60":
+        end, minutes, n_numbers = rest[0], f":{rest[1]}", 2
+    after = [_word(words, place) for place in (end, end + 1, end + 2)]
+    if after[:2] in (["a", "m"], ["p", "m"]):
+        return n_numbers, Written(hour.first, end + 2, f"{hour.digits}{minutes} {after[0]}.m.")
+    said = _before(words, hour.first) in TIMES_BEGIN or (after[:2] == ["in", "the"] and after[2] in PARTS_OF_DAYS)
+    if minutes and said and not _is_counted(words, end):
         return n_numbers, Written(hour.first, end, f"{hour.digits}{minutes}")
     return None
 
@@ -246,11 +293,15 @@ def _percent(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Take
     number = found[at]
     if number.is_ordinal or (number.lacks_count and number.begin == number.first) or _stays_words(words, found, at):
         return None
-    if _word(words, number.end) == "percent":
-        return 1, Written(number.begin, number.end + 1, f"{number.grouped}%")
-    if (_word(words, number.end), _word(words, number.end + 1)) == ("per", "cent"):
-        return 1, Written(number.begin, number.end + 2, f"{number.grouped}%")
-    return None
+    end = _after_percent(words, number.end)
+    return (1, Written(number.begin, end, f"{number.grouped}%")) if end > number.end else None
+
+
+def _after_percent(words: Sequence[Spoken], at: int) -> int:
+    """The place after "percent" or "per cent" at this one, and this one where neither is."""
+    if _word(words, at) == "percent":
+        return at + 1
+    return at + 2 if (_word(words, at), _word(words, at + 1)) == ("per", "cent") else at
 
 
 def _digits(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
@@ -275,7 +326,7 @@ def _plain(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> Taken:
         return None
     if number.lacks_count and (number.begin == number.first or number.end - number.first == 1):
         return None
-    if _follows(words, found, at) or (at and _follows(words, found, at - 1)):  # seven thirty, twenty four seven
+    if _follows(words, found, at) or _second_half(words, found, at):  # seven thirty, ten oh five
         return None
     return 1, Written(number.begin, number.end, number.grouped)
 
@@ -288,7 +339,9 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[_Number], at: int) -> 
         return True
     if number.is_ordinal and said[0] == "one":  # one hundredth of a second
         return True
-    if not words[number.first].after_pause and _word(words, number.first - 1) == "point":  # point five percent
+    if _before(words, number.first) in ("point", *OH):  # point five percent
+        return True
+    if at and not found[at - 1].is_ordinal and _follows(words, found, at - 1):  # twenty four seven
         return True
     for first, second in ((at - 1, at), (at, at + 1)):
         if first < 0 or second >= len(found) or found[first].end + 1 != found[second].first:

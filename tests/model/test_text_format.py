@@ -115,6 +115,52 @@ def test_a_day_that_could_be_a_century_is_a_day_before_a_year(said: str, written
     check(said, written)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It is eleven thirty",
+        "By eleven thirty",
+        "The twelve fifteen train",
+        "Fifteen twenty minutes",
+        "In fifteen twenty minutes",
+        "Nineteen eighty minutes",
+        "Fifteen twenty percent",
+        "Fifteen twenty per cent",
+        "Fifteen twenty dollars",
+        "Nineteen ninety nine dollars",
+        "At ten fifteen percent",
+        "Eleven twelve thirteen",
+        "Eighteen nineteen twenty twenty one",
+        "Children of eleven twelve",
+        "Eleven twelve years old",
+        "At ten oh five percent",
+        "The eleven oh five train",
+    ],
+)
+def test_times_and_counts_are_no_years(said: str) -> None:
+    check(said.lower(), said)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("at five oh five", "At 5:05"),
+        ("five oh five p m", "5:05 p.m."),
+        ("ten oh five a m", "10:05 a.m."),
+        ("until ten o five", "Until 10:05"),
+        ("ten fifteen in the morning and ten fifteen in the box", "10:15 in the morning and ten fifteen in the box"),
+        ("call me at five oh five five five one two", "Call me at 505-5512"),
+        ("in twelve fifteen", "In 1215"),
+        ("in nineteen twenty", "In 1920"),
+        ("the year eleven sixty", "The year 1160"),
+        ("fourteen ninety two and twenty twenty one", "1492 and 2021"),
+        ("june fifteen sixteen and nineteen", "June 15 sixteen and 19"),
+    ],
+)
+def test_times_of_day_and_years(said: str, written: str) -> None:
+    check(said, written)
+
+
 def test_every_segment_is_a_sentence_of_its_own() -> None:
     assert format_transcript(spoken("so it is", "five", "twenty one")).text == "So it is Five 21"
 
