@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from model.found_numbers import PAUSE_S, Spoken, Written
 from model.hot_words import HotWords, plain_words
-from model.spoken_numbers import MONTHS, PAUSE_S, Spoken, Written, write_numbers
+from model.spoken_dates import MONTHS
+from model.spoken_numbers import write_numbers
 from model.transcript import Segment, Transcript, Word
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -2,8 +2,8 @@
 
 import pytest
 
+from model.found_numbers import PAUSE_S
 from model.hot_words import HotWords
-from model.spoken_numbers import PAUSE_S
 from model.text_format import format_transcript
 from model.transcript import Segment, Token, Transcript, Word
 
