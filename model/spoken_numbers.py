@@ -10,7 +10,7 @@ that come rules for what numbers mean together:
     at ten thirty → at 10:30             the nineteen sixties → the 1960s
 
 Numbers below ten stay words where they stand alone, as newspapers have it. So does whatever digits would get wrong, or
-make worse than the words are: "thousands of men", "two or three hundred", "two and twenty", "twenty four seven".
+make worse than the words are: "thousands of men", "two to three hundred", "two and twenty", "twenty four seven".
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ from model.spoken_dates import date_at, second_half, time_at, year_at
 from model.spoken_digits import DIGITS, OH, read_digits
 
 TENTHS = frozenset(f"{ten[:-1]}ieth" for ten in TENS)  # twentieth to ninetieth
+RANGES = ("or", "to", "and")  # between numbers, of which only the second may have what is meant of both
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
 
 
@@ -130,11 +131,14 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
     if at and not found[at - 1].is_ordinal and follows(words, found, at - 1):  # twenty four seven
         return True
     for first, second in ((at - 1, at), (at, at + 1)):
-        if first < 0 or second >= len(found) or found[first].end + 1 != found[second].first:
+        if first < 0 or second >= len(found) or found[first].end + 1 != found[second].begin:
             continue
         between, one, other = word_at(words, found[first].end), found[first], found[second]
-        if between == "or" and other.last_word in LONE_MULTIPLES and one.last_word not in LONE_MULTIPLES:
-            return True  # two or three hundred
+        if between in RANGES and word_at(words, other.end) in CURRENCIES:
+            return True  # ten to twenty dollars
+        elliptical = other.last_word in LONE_MULTIPLES and one.last_word not in LONE_MULTIPLES
+        if elliptical and (between == "or" or (between in RANGES and one.value < other.value / 100)):
+            return True  # two or three hundred, but 50 to 100
         if between == "and" and one.value < SMALLEST_DIGITS and other.first_word in (*TENS, *TENTHS):
             second_word = word_at(words, other.first + 1) if other.end - other.first > 1 else ""
             if second_word not in DIGITS:

@@ -161,6 +161,39 @@ def test_times_of_day_and_years(said: str, written: str) -> None:
     check(said, written)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Five to six thousand dollars",
+        "Ten to fifteen thousand dollars",
+        "From ten to twenty million dollars",
+        "Between ten and fifteen thousand dollars",
+        "Between two and three hundred",
+        "Two to three hundred",
+        "From fifty to sixty thousand people",
+        "Two to three hundred percent",
+        "Ten to twenty dollars",
+        "Between five hundred and a thousand dollars",
+        "Ten or twenty euros",
+    ],
+)
+def test_what_is_said_once_of_both_ends_of_a_range_stays_words(said: str) -> None:
+    check(said.lower(), said)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("fifty to one hundred men", "50 to 100 men"),
+        ("ten to twenty percent", "10 to 20%"),
+        ("ten thousand to twelve thousand men", "10,000 to 12,000 men"),
+        ("from nineteen ninety to two thousand", "From 1990 to 2000"),
+    ],
+)
+def test_ranges_whose_ends_say_all(said: str, written: str) -> None:
+    check(said, written)
+
+
 def test_every_segment_is_a_sentence_of_its_own() -> None:
     assert format_transcript(spoken("so it is", "five", "twenty one")).text == "So it is Five 21"
 
