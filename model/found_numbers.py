@@ -80,7 +80,12 @@ Taken = tuple[int, Written] | None  # how many numbers a rule took, and what bec
 
 def numbers_in(words: Sequence[Spoken]) -> list[Number]:
     """The numbers among the words, in order, one by one where nothing joins them."""
-    return [Number(one, words) for one in find_numbers([_Token(word) for word in words], "en", 0)]
+    texts = [word.text for word in words]
+    for place in range(1, len(words)):  # two point oh five: "oh" is no number to text2num, "o" is a zero
+        if texts[place] == "oh" and texts[place - 1] in ("point", "o"):
+            texts[place] = "o"
+    tokens = [_Token(text, word.after_pause) for text, word in zip(texts, words, strict=True)]
+    return [Number(one, words) for one in find_numbers(tokens, "en", 0)]
 
 
 def word_at(words: Sequence[Spoken], at: int) -> str:
@@ -101,14 +106,14 @@ def follows(words: Sequence[Spoken], found: Sequence[Number], at: int) -> bool:
 class _Token:
     """A word as text2num wants it (its protocol `Token`)."""
 
-    def __init__(self, word: Spoken) -> None:
-        self._word = word
+    def __init__(self, text: str, after_pause: bool) -> None:
+        self._text, self._after_pause = text, after_pause
 
     def text(self) -> str:
-        return self._word.text
+        return self._text
 
     def nt_separated(self, previous: object) -> bool:
-        return self._word.after_pause
+        return self._after_pause
 
     def not_a_number_part(self) -> bool:
         return False

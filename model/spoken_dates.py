@@ -89,23 +89,8 @@ def time_at(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     if after[:2] in (["a", "m"], ["p", "m"]):
         return n_numbers, Written(hour.first, end + 2, f"{hour.digits}{minutes} {after[0]}.m.")
     said = word_before(words, hour.first) in TIMES_BEGIN or (after[:2] == ["in", "the"] and after[2] in PARTS_OF_DAYS)
-    if minutes and said and not _is_counted(words, end):
+    if minutes and said and not is_counted(words, end):
         return n_numbers, Written(hour.first, end, f"{hour.digits}{minutes}")
-    return None
-
-
-def _year_of(
-    words: Sequence[Spoken], found: Sequence[Number], at: int, is_announced: bool
-) -> tuple[int, int, str] | None:
-    """A year that begins with this number: how many numbers it takes, where it ends, its digits."""
-    number, rest = found[at], second_half(words, found, at)
-    if number.is_between(11, LAST_CENTURY) and rest and not _is_counted(words, rest[0]):
-        if _are_counts(words, found, at) and not (is_announced and number.value >= FIRST_PAIR):
-            return None
-        if is_announced or number.value >= FIRST_CENTURY:
-            return 2, rest[0], f"{number.digits}{rest[1]}"
-    if number.is_between(1100, 2099):
-        return 1, number.end, number.digits
     return None
 
 
@@ -125,6 +110,26 @@ def second_half(words: Sequence[Spoken], found: Sequence[Number], at: int) -> tu
     return None
 
 
+def is_counted(words: Sequence[Spoken], at: int) -> bool:
+    """Whether the word at this place says that a count is before it."""
+    return word_at(words, at) in COUNTED or (word_at(words, at), word_at(words, at + 1)) == ("per", "cent")
+
+
+def _year_of(
+    words: Sequence[Spoken], found: Sequence[Number], at: int, is_announced: bool
+) -> tuple[int, int, str] | None:
+    """A year that begins with this number: how many numbers it takes, where it ends, its digits."""
+    number, rest = found[at], second_half(words, found, at)
+    if number.is_between(11, LAST_CENTURY) and rest and not is_counted(words, rest[0]):
+        if _are_counts(words, found, at) and not (is_announced and number.value >= FIRST_PAIR):
+            return None
+        if is_announced or number.value >= FIRST_CENTURY:
+            return 2, rest[0], f"{number.digits}{rest[1]}"
+    if number.is_between(1100, 2099):
+        return 1, number.end, number.digits
+    return None
+
+
 def _are_counts(words: Sequence[Spoken], found: Sequence[Number], at: int) -> bool:
     """Whether this number and the next, or the one before, are such as people count on with."""
     before = found[at - 1].value if at and follows(words, found, at - 1) else None
@@ -132,8 +137,3 @@ def _are_counts(words: Sequence[Spoken], found: Sequence[Number], at: int) -> bo
     if here == LAST_CENTURY:  # "twenty twenty one" is a year
         return before in (15, 19)
     return before == here - 1 or after == here + 1 or (here, after) == (15, 20)
-
-
-def _is_counted(words: Sequence[Spoken], at: int) -> bool:
-    """Whether the word at this place says that a count is before it."""
-    return word_at(words, at) in COUNTED or (word_at(words, at), word_at(words, at + 1)) == ("per", "cent")

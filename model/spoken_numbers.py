@@ -5,12 +5,13 @@ that come rules for what numbers mean together:
 
     nineteen eighty four → 1984          may thirty first eighteen sixty three → May 31, 1863
     the third of may → the 3rd of May    twenty five dollars and thirty cents → $25.30
-    two point five percent → 2.5%        five million dollars → $5 million
+    two point oh five percent → 2.05%    five million dollars → $5 million
     five five five one two → 55512       twelve thousand → 12,000
     at ten thirty → at 10:30             the nineteen sixties → the 1960s
 
 Numbers below ten stay words where they stand alone, as newspapers have it. So does whatever digits would get wrong, or
-make worse than the words are: "thousands of men", "two to three hundred", "two and twenty", "twenty four seven".
+make worse than the words are: "thousands of men", "two to three hundred", "two and twenty", "twenty four seven", "a
+thirty second pause".
 """
 
 from collections.abc import Sequence
@@ -28,11 +29,13 @@ from model.found_numbers import (
     word_at,
     word_before,
 )
-from model.spoken_dates import date_at, second_half, time_at, year_at
+from model.spoken_dates import date_at, is_counted, second_half, time_at, year_at
 from model.spoken_digits import DIGITS, OH, read_digits
 
 TENTHS = frozenset(f"{ten[:-1]}ieth" for ten in TENS)  # twentieth to ninetieth
 RANGES = ("or", "to", "and")  # between numbers, of which only the second may have what is meant of both
+DURATIONS_BEGIN = ("a", "an", "every", "each", "wait")
+ORDERED = ("of", "century", "floor", "street")  # what "thirty second" before them counts
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
 
 
@@ -60,7 +63,7 @@ def write_numbers(words: Sequence[Spoken]) -> list[Written]:
 
 
 def _money(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
-    """$25, $25.30, $5 million."""
+    """$25, $25.30, $1.50, $5 million."""
     number = found[at]
     currency = word_at(words, number.end)
     sign = CURRENCIES.get(currency)
@@ -71,12 +74,26 @@ def _money(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
             return 1, Written(number.first, number.end + 1, sign + number.grouped)
         if number.begin == number.first:
             return None
-    cents = found[at + 1] if at + 1 < len(found) else None
-    if number.is_whole and cents and cents.is_between(1, 99) and word_at(words, cents.end) in ("cent", "cents"):
-        between = [word_at(words, place) for place in range(number.end + 1, cents.first)]
-        if between in ([], ["and"]) and not words[cents.first].after_pause:
-            return 2, Written(number.begin, cents.end + 1, f"{sign}{number.grouped}.{round(cents.value):02d}")
-    return 1, Written(number.begin, number.end + 1, sign + number.grouped)
+    amount = number.grouped
+    if len(amount.partition(".")[2]) == 1:  # one point five
+        amount += "0"
+    cents = _cents(words, found, at) if amount.replace(",", "").isdigit() else None
+    if cents:
+        return 2, Written(number.begin, cents[0], f"{sign}{amount}.{cents[1]}")
+    return 1, Written(number.begin, number.end + 1, sign + amount)
+
+
+def _cents(words: Sequence[Spoken], found: Sequence[Number], at: int) -> tuple[int, str] | None:
+    """Where the cents after these dollars end, and their digits: "and thirty cents", or "fifty" alone."""
+    start, cents = found[at].end + 1, found[at + 1] if at + 1 < len(found) else None
+    if cents is None or not cents.is_between(1, 99) or words[cents.first].after_pause:
+        return None
+    between = [word_at(words, place) for place in range(start, cents.first)]
+    if between in ([], ["and"]) and word_at(words, cents.end) in ("cent", "cents"):
+        return cents.end + 1, f"{round(cents.value):02d}"
+    if between or cents.value < SMALLEST_DIGITS or follows(words, found, at + 1) or is_counted(words, cents.end):
+        return None
+    return cents.end, cents.digits
 
 
 def _percent(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
@@ -113,6 +130,8 @@ def _plain(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
         return None
     if number.lacks_count and (number.begin == number.first or number.end - number.first == 1):
         return None
+    if word_before(words, number.first) in CURRENCIES:  # a dollar fifty
+        return None
     if follows(words, found, at) or second_half(words, found, at):  # seven thirty, ten oh five
         return None
     return 1, Written(number.begin, number.end, number.grouped)
@@ -127,6 +146,8 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
     if number.is_ordinal and said[0] == "one":  # one hundredth of a second
         return True
     if word_before(words, number.first) in ("point", *OH):  # point five percent
+        return True
+    if said[-1] == "second" and not _is_second(words, number):  # a thirty second pause
         return True
     if at and not found[at - 1].is_ordinal and follows(words, found, at - 1):  # twenty four seven
         return True
@@ -144,3 +165,9 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
             if second_word not in DIGITS:
                 return True  # two and twenty
     return False
+
+
+def _is_second(words: Sequence[Spoken], number: Number) -> bool:
+    """Whether "thirty second" is the 32nd, and no duration."""
+    before, after = word_before(words, number.first), word_at(words, number.end)
+    return before == "the" or (after in ORDERED and before not in DURATIONS_BEGIN)

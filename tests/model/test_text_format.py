@@ -194,6 +194,47 @@ def test_ranges_whose_ends_say_all(said: str, written: str) -> None:
     check(said, written)
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("a thirty second pause", "A thirty second pause"),
+        ("a ninety second video of it", "A ninety second video of it"),
+        ("a forty second of silence", "A forty second of silence"),
+        ("wait sixty second", "Wait sixty second"),
+        ("every thirty second", "Every thirty second"),
+        ("a hundred second run", "A hundred second run"),
+        ("the thirty second floor", "The 32nd floor"),
+        ("on the forty second", "On the 42nd"),
+        ("twenty second century people on forty second street", "22nd century people on 42nd street"),
+        ("on december twenty second", "On December 22"),
+        ("the twenty second of may", "The 22nd of May"),
+    ],
+)
+def test_seconds_are_no_ordinals(said: str, written: str) -> None:
+    check(said, written)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("five dollars fifty", "$5.50"),
+        ("one dollar ninety nine", "$1.99"),
+        ("five dollars twenty minutes later", "$5 twenty minutes later"),
+        ("five dollars ten dollars", "$5 $10"),
+        ("five dollars | fifty", "$5 50"),
+        ("a dollar fifty", "A dollar fifty"),
+        ("five million dollars and thirty cents", "$5 million and 30 cents"),
+        ("one point five dollars", "$1.50"),
+        ("one point two five dollars for one point two five nine euros", "$1.25 for €1.259"),
+        ("twelve point oh five percent", "12.05%"),
+        ("twelve point oh oh five", "12.005"),
+        ("point oh five percent", "Point oh five percent"),
+    ],
+)
+def test_amounts_with_cents_and_decimals(said: str, written: str) -> None:
+    check(said, written)
+
+
 def test_every_segment_is_a_sentence_of_its_own() -> None:
     assert format_transcript(spoken("so it is", "five", "twenty one")).text == "So it is Five 21"
 
