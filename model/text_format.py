@@ -1,7 +1,8 @@
 """Transcripts for people: sentence case, and numbers, dates and money in digits. Raw words stay the default.
 
 A number that was several words becomes one word of the transcript, which begins with the first of them, ends with the
-last, and is as certain as the least certain. The acoustic units (`Segment.tokens`) stay as they were recognised.
+last, and is as certain as the least certain. It has no alternatives: those of its words would stand for all of it. The
+acoustic units (`Segment.tokens`) stay as they were recognised.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,8 @@ def format_transcript(transcript: Transcript, hot_words: HotWords | None = None)
 
     Args:
         transcript: as `Transcriber.transcribe` gives it.
-        hot_words: what it was made with; where they are found they are written as they were given.
+        hot_words: what it was made with; where they are found they are written as they were given, also at the start
+            of a segment (iPhone) and of numbers (Ten Downing Street), unless a number has more words than they.
     """
     terms = {plain_words(term): " ".join(term.split()) for term in (hot_words.terms if hot_words else ())}
     segments = tuple(_format(segment, terms) for segment in transcript.segments)
@@ -44,11 +46,15 @@ def _format(segment: Segment, terms: dict[tuple[str, ...], str]) -> Segment:
     ]
     spoken = [Spoken(word.text, pause) for word, pause in zip(words, pauses, strict=True)]
     numbers = write_numbers(spoken)
-    taken = {place for number in numbers for place in range(number.first, number.end)}
-    names = [name for name in _names([word.text for word in words], terms) if name.first not in taken]
-    names = [name for name in names if not taken & set(range(name.first, name.end))]
+    names = [  # none within a number: "Seven" is no name in "twenty seven"
+        name
+        for name in _names([word.text for word in words], terms)
+        if not any(set(_places(name)) < set(_places(number)) for number in numbers)
+    ]
+    taken = {place for name in names for place in _places(name)}
+    numbers = [number for number in numbers if taken.isdisjoint(_places(number))]
     formatted = [word for written in _in_order([*numbers, *names], len(words)) for word in _spread(written, words)]
-    if formatted:
+    if formatted and all(name.first for name in names):
         formatted[0] = replace(formatted[0], text=formatted[0].text[:1].upper() + formatted[0].text[1:])
     return replace(segment, text=" ".join(word.text for word in formatted), words=tuple(formatted))
 
@@ -62,6 +68,10 @@ def _names(texts: Sequence[str], terms: dict[tuple[str, ...], str]) -> Iterable[
         if longest is not None:
             yield Written(at, at + len(longest), terms[longest])
         at += len(longest or " ")
+
+
+def _places(written: Written) -> range:
+    return range(written.first, written.end)
 
 
 def _in_order(rewritten: list[Written], n_words: int) -> Iterable[Written | int]:
@@ -83,4 +93,5 @@ def _spread(written: Written | int, words: Sequence[Word]) -> Iterable[Word]:
     if len(texts) == len(original):
         return [replace(word, text=text) for word, text in zip(original, texts, strict=True)]
     certain = min(word.confidence for word in original)
-    return [replace(original[0], text=written.text, end_s=original[-1].end_s, confidence=certain)]
+    merged = replace(original[0], text=written.text, end_s=original[-1].end_s, confidence=certain, alternatives=())
+    return [merged]

@@ -1,11 +1,13 @@
 """Numbers, dates, money and capitals as people write them, and the times of the words that they stand for."""
 
+from dataclasses import replace
+
 import pytest
 
 from model.found_numbers import PAUSE_S
 from model.hot_words import HotWords
 from model.text_format import format_transcript
-from model.transcript import Segment, Token, Transcript, Word
+from model.transcript import Alternative, Segment, Token, Transcript, Word
 
 
 def spoken(*sentences: str) -> Transcript:
@@ -259,6 +261,33 @@ def test_hot_words_are_written_as_they_were_given() -> None:
     assert transcript.text == "Zoë saw Birket Foster and Jean-Luc Foster met McKay in 1910"
     name = transcript.words[5]
     assert (name.start_s, name.end_s) == (raw.words[5].start_s, raw.words[6].end_s)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("iphone eleven", "iPhone Eleven"),
+        ("iphone", "iPhone"),
+        ("ten downing street was ten years old", "Ten Downing Street was 10 years old"),
+        ("so twenty one pilots sang twenty one songs", "So Twenty One Pilots sang 21 songs"),
+        ("five hundred twenty one pilots", "Five hundred Twenty One Pilots"),
+        ("twenty seven for seven", "27 for Seven"),
+        ("on may third may came", "On May 3 May came"),
+        ("eleven iphone", "11 iPhone"),
+    ],
+)
+def test_hot_words_go_before_numbers_that_are_not_more_than_they(said: str, written: str) -> None:
+    hot = HotWords(("iPhone", "iPhone Eleven", "Ten Downing Street", "Twenty One Pilots", "Seven", "May"))
+    assert format_transcript(spoken(said), hot).text == written
+
+
+def test_alternatives_of_one_word_are_none_of_a_number() -> None:
+    raw = spoken("about nineteen eighty four")
+    segment = raw.segments[0]
+    words = tuple(replace(word, alternatives=(Alternative("ninety", 0.3),)) for word in segment.words)
+    about, year = format_transcript(replace(raw, segments=(replace(segment, words=words),))).words
+    assert about.alternatives == words[0].alternatives
+    assert (year.text, year.alternatives) == ("1984", ())
 
 
 def test_nothing_stays_nothing() -> None:
