@@ -29,7 +29,7 @@ PARTS_OF_DAYS = ("morning", "afternoon", "evening")
 COUNTED = frozenset(  # what is no year and no time before these
     (
         *("second", "seconds", "minute", "minutes", "hour", "hours", "day", "days", "week", "weeks"),
-        *("month", "months", "year", "years", "percent", "cent", "cents", *CURRENCIES),
+        *("month", "months", "year", "years", "percent", "vision", "cent", "cents", *CURRENCIES),
     )
 )
 DECADES = {plural: 10 * number for number, plural in enumerate(TENS.values(), 2)}
@@ -53,6 +53,11 @@ def date_at(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
         year = _year_of(words, found, at, True)
         if year and certain:
             return year[0], Written(number.first - 1, year[1], f"{month.title()} {year[2]}")
+        for day in (20, 30):  # june twenty, two thousand and six
+            since_2000 = number.value - 1000 * (day + 2)
+            if certain and number.is_between(22_001, 32_099) and 0 < since_2000 < 100:
+                end = f"{month.title()} {day}, {2000 + round(since_2000)}"
+                return 1, Written(number.first - 1, number.end, end)
         if is_day and (certain or (number.is_ordinal and not before)):
             return 1, Written(number.first - 1, number.end, f"{month.title()} {number.digits}")
     if number.is_ordinal and number.value <= 31 and word_at(words, number.end) == "of":
@@ -72,7 +77,10 @@ def year_at(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     decade = DECADES.get(word_at(words, number.end))
     if decade is not None and number.is_between(11, LAST_CENTURY):
         return 1, Written(number.first, number.end + 1, f"{number.digits}{decade}s")
-    year = _year_of(words, found, at, word_before(words, number.first) in YEARS_BEGIN)
+    is_announced = word_before(words, number.first) in YEARS_BEGIN
+    if not is_announced and ((at and follows(words, found, at - 1)) or follows(words, found, at + 1)):
+        return None  # ten twenty thirty
+    year = _year_of(words, found, at, is_announced)
     return (2, Written(number.first, year[1], year[2])) if year and year[0] == 2 else None
 
 
@@ -89,7 +97,7 @@ def time_at(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     if after[:2] in (["a", "m"], ["p", "m"]):
         return n_numbers, Written(hour.first, end + 2, f"{hour.digits}{minutes} {after[0]}.m.")
     said = word_before(words, hour.first) in TIMES_BEGIN or (after[:2] == ["in", "the"] and after[2] in PARTS_OF_DAYS)
-    if minutes and said and not is_counted(words, end):
+    if minutes and said and not _is_counted(words, end) and after[0] != "a":  # at two fifty a share
         return n_numbers, Written(hour.first, end, f"{hour.digits}{minutes}")
     return None
 
@@ -102,7 +110,7 @@ def second_half(words: Sequence[Spoken], found: Sequence[Number], at: int) -> tu
         return None
     # "oh" is no number to text2num, "o" is a zero
     oh = after.first == number.end + 1 and word_at(words, number.end) == "oh"
-    if follows(words, found, at) and after.is_between(10, 99):
+    if follows(words, found, at) and after.is_between(10, 99) and after.last_word != "tens":
         return after.end, after.digits
     if (oh and after.is_between(1, 9)) or (follows(words, found, at) and re.fullmatch("0[1-9]", after.digits)):
         more = word_at(words, after.end)  # five oh five five five one two
@@ -110,7 +118,7 @@ def second_half(words: Sequence[Spoken], found: Sequence[Number], at: int) -> tu
     return None
 
 
-def is_counted(words: Sequence[Spoken], at: int) -> bool:
+def _is_counted(words: Sequence[Spoken], at: int) -> bool:
     """Whether the word at this place says that a count is before it."""
     return word_at(words, at) in COUNTED or (word_at(words, at), word_at(words, at + 1)) == ("per", "cent")
 
@@ -120,8 +128,8 @@ def _year_of(
 ) -> tuple[int, int, str] | None:
     """A year that begins with this number: how many numbers it takes, where it ends, its digits."""
     number, rest = found[at], second_half(words, found, at)
-    if number.is_between(11, LAST_CENTURY) and rest and not is_counted(words, rest[0]):
-        if _are_counts(words, found, at) and not (is_announced and number.value >= FIRST_PAIR):
+    if number.is_between(11, LAST_CENTURY) and rest and not _is_counted(words, rest[0]):
+        if _are_counts(number, found[at + 1]) and not (is_announced and number.value >= FIRST_PAIR):
             return None
         if is_announced or number.value >= FIRST_CENTURY:
             return 2, rest[0], f"{number.digits}{rest[1]}"
@@ -130,10 +138,8 @@ def _year_of(
     return None
 
 
-def _are_counts(words: Sequence[Spoken], found: Sequence[Number], at: int) -> bool:
-    """Whether this number and the next, or the one before, are such as people count on with."""
-    before = found[at - 1].value if at and follows(words, found, at - 1) else None
-    here, after = found[at].value, found[at + 1].value
-    if here == LAST_CENTURY:  # "twenty twenty one" is a year
-        return before in (15, 19)
-    return before == here - 1 or after == here + 1 or (here, after) == (15, 20)
+def _are_counts(one: Number, other: Number) -> bool:
+    """Whether people say these one after the other who are not sure, or count."""
+    if one.value == LAST_CENTURY:  # "twenty twenty one" is a year
+        return False
+    return other.value == one.value + 1 or (one.value, other.value) == (15, 20)

@@ -1,7 +1,7 @@
 """Digits said one by one: telephone numbers, room numbers, years of birth spelled out.
 
 five five five one two → 55512                one eight hundred five five five one two one two → 1-800-555-1212
-two oh five → 205                             one two three → somebody counts, and words stay
+two oh five → 205                             two four six → somebody counts, and words stay
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,8 @@ def read_digits(texts: Sequence[str]) -> tuple[int, str] | None:
     places = [place for place, text in enumerate(texts[:end]) if text in DIGITS]
     if not places or places[-1] - places[0] + 1 < LEAST:
         return None
-    if {int(later) - int(earlier) for earlier, later in pairwise(digits)} in ({1}, {-1}):
+    steps = {int(later) - int(earlier) for earlier, later in pairwise(digits)}
+    if len(steps) == 1 and steps != {0}:
         return None
     return end, _grouped("".join(digits))
 

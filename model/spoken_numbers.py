@@ -29,13 +29,15 @@ from model.found_numbers import (
     word_at,
     word_before,
 )
-from model.spoken_dates import date_at, is_counted, second_half, time_at, year_at
+from model.spoken_dates import date_at, second_half, time_at, year_at
 from model.spoken_digits import DIGITS, OH, read_digits
 
 TENTHS = frozenset(f"{ten[:-1]}ieth" for ten in TENS)  # twentieth to ninetieth
 RANGES = ("or", "to", "and")  # between numbers, of which only the second may have what is meant of both
 DURATIONS_BEGIN = ("a", "an", "every", "each", "wait")
 ORDERED = ("of", "century", "floor", "street")  # what "thirty second" before them counts
+# After "five dollars fifty", with nothing at all; "people" would say that fifty are theirs.
+AFTER_CENTS = ("", "a", "an", "and", "apiece", "at", "but", "each", "for", "from", "in", "is", "or", "per", "to", "was")
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
 
 
@@ -91,7 +93,7 @@ def _cents(words: Sequence[Spoken], found: Sequence[Number], at: int) -> tuple[i
     between = [word_at(words, place) for place in range(start, cents.first)]
     if between in ([], ["and"]) and word_at(words, cents.end) in ("cent", "cents"):
         return cents.end + 1, f"{round(cents.value):02d}"
-    if between or cents.value < SMALLEST_DIGITS or follows(words, found, at + 1) or is_counted(words, cents.end):
+    if between or cents.value < SMALLEST_DIGITS or word_at(words, cents.end) not in AFTER_CENTS:
         return None
     return cents.end, cents.digits
 
@@ -141,11 +143,12 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
     """Whether digits would say something else than the words."""
     number = found[at]
     said = [word.text for word in words[number.first : number.end]]
-    if any(text in LONE_MULTIPLES and text.endswith("s") for text in said):  # hundreds of thousands
+    if any(text in ("tens", *LONE_MULTIPLES) and text.endswith("s") for text in said):  # hundreds of thousands
         return True
-    if number.is_ordinal and said[0] == "one":  # one hundredth of a second
+    before, after = word_before(words, number.first), word_at(words, number.end)
+    if number.is_ordinal and (said[0] == "one" or (before in ("a", "an") and after == "of")):  # a tenth of a second
         return True
-    if word_before(words, number.first) in ("point", *OH):  # point five percent
+    if before in ("point", *OH):  # point five percent
         return True
     if said[-1] == "second" and not _is_second(words, number):  # a thirty second pause
         return True

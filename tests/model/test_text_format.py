@@ -221,6 +221,8 @@ def test_seconds_are_no_ordinals(said: str, written: str) -> None:
     [
         ("five dollars fifty", "$5.50"),
         ("one dollar ninety nine", "$1.99"),
+        ("five dollars fifty for it and two dollars ten people", "$5.50 for it and $2 ten people"),
+        ("twenty dollars ten times", "$20 ten times"),
         ("five dollars twenty minutes later", "$5 twenty minutes later"),
         ("five dollars ten dollars", "$5 $10"),
         ("five dollars | fifty", "$5 50"),
@@ -234,6 +236,55 @@ def test_seconds_are_no_ordinals(said: str, written: str) -> None:
     ],
 )
 def test_amounts_with_cents_and_decimals(said: str, written: str) -> None:
+    check(said, written)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Tens of thousands",
+        "The twenty tens",
+        "Twenty twenty vision",
+        "Ten twenty thirty",
+        "Apollo thirteen nineteen seventy",
+        "A tenth of a second for a twentieth of the price",
+        "At two fifty a share",
+        "Two four six eight",
+        "Nine six three",
+        "A hundred years of it",
+        "A nine to five job",
+        "No one is second to none",
+        "Two by two and one of them",
+        "Flight seven forty seven",
+        "Her early thirties",
+        "Twelve fifty dollars",
+    ],
+)
+def test_what_digits_would_get_wrong_stays_words(said: str) -> None:
+    check(said.lower(), said)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("on june twenty two thousand and six", "On June 20, 2006"),
+        ("till may thirty two thousand one", "Till May 30, 2001"),
+        ("june twenty two thousand people", "June 22,000 people"),
+        ("the nineteen twenties in the twentieth century", "The 1920s in the 20th century"),
+        ("the first twenty percent of ten men", "The first 20% of 10 men"),
+        ("nine one one in room one oh one", "911 in room 101"),
+        ("from nine a m to five p m", "From 9 a.m. to 5 p.m."),
+        ("twelve oh one in the morning", "12:01 in the morning"),
+        ("two thousand one and the two thousand twelve games", "2001 and the 2012 games"),
+        ("from june nineteen forty to july nineteen forty one", "From June 1940 to July 1941"),
+        ("one in ten or nine out of ten", "One in 10 or nine out of 10"),
+        ("a five hundred dollar fine", "A $500 fine"),
+        ("an eighteenth century house", "An 18th century house"),
+        ("three point one four one five nine", "3.14159"),
+        ("nine oh two one oh", "90210"),
+    ],
+)
+def test_phrases_of_all_kinds(said: str, written: str) -> None:
     check(said, written)
 
 
