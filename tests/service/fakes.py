@@ -40,6 +40,7 @@ class FakeTranscriber:
     def __init__(self) -> None:
         self.calls = 0
         self.running = 0
+        self.feeds = 0  # pieces that sessions have begun to hear
         self.error: Exception | None = None
         self.hot_words: HotWords | None = None
         self.alternatives = 0
@@ -113,6 +114,7 @@ class FakeSession:
         self._utterance = 0
 
     def feed(self, samples_N: np.ndarray) -> list[StreamEvent]:
+        self._fake.feeds += 1
         self._fake.wait()
         self._rest_N = np.concatenate([self._rest_N, samples_N])
         events: list[StreamEvent] = []

@@ -132,6 +132,7 @@ def test_whoever_comes_back_does_not_wait_for_what_the_connection_before_had_sen
         server.fake.hold()
         for _ in range(20):
             first.send(SOUND * 6)
+        wait_until(lambda: server.fake.feeds > 0)
         with opened(server, session=session) as second, opened(server, session=session) as third:
             assert request("GET", f"{server.url}/healthz").status_code == 200
             server.fake.release()
