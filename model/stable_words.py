@@ -186,13 +186,14 @@ class StableWords:
             ),
             self._tokenizer,
         )
-        again = [word for word in split_words(self._committed, self._tokenizer) if word.first_frame >= origin]
         known: dict[int, WordEvidence] = {}  # of the committed words, by their first frames
-        for before, word in zip(again, found, strict=False):
-            if word.units[0].evidence is not None and word.text(self._tokenizer) == before.text(self._tokenizer):
-                known[before.first_frame] = word.units[0].evidence
+        units: list[DecodedUnit] = []
+        for word in found:
+            if word.end_frame > self._committed_until or _heard_until(word) > self._sounds_until:
+                units += self._uncommitted(word)
+            elif word.units[0].evidence is not None:
+                known[word.first_frame] = word.units[0].evidence
         self._committed = [_with_next(unit, known.get(unit.first_frame)) for unit in self._committed]
-        units = [unit for word in found[len(again) :] for unit in self._uncommitted(word)]
         return split_words([*self._committed, *units], self._tokenizer)
 
     def _uncommitted(self, word: SpelledWord) -> list[DecodedUnit]:

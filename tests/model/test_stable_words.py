@@ -220,6 +220,23 @@ def test_a_word_whose_letters_are_aligned_to_committed_frames_stays_whole() -> N
     assert evidence and [word.first_frame + sound.first for sound in evidence.sounds] == [6, 8]  # where they were
 
 
+def test_a_committed_word_that_is_found_as_two_is_not_followed_by_its_second_half() -> None:
+    """The search by sounds may read the certain path otherwise than when it was committed."""
+
+    def decode(log_probs_SV: Tensor) -> list[DecodedUnit]:
+        units = decode_greedy(log_probs_SV)
+        if len(log_probs_SV) < 12:
+            return units
+        halved = [unit for unit in units if unit.last_frame <= 6]
+        boundary = replace(halved[1], id=TOKENIZER.encode(" ")[0], first_frame=2, last_frame=2)
+        return [halved[0], boundary, *halved[1:], *(unit for unit in units if unit.last_frame > 6)]
+
+    words = new_words(decode=decode)
+    words.feed(rows("_f_o_r"), rows(" "), duration_s=0.4)
+    assert shown(words.feed(rows(" "), rows("_"), duration_s=0.4)) == ["for|"]
+    assert shown(words.feed(rows("_b_e_"), rows(" _"), duration_s=0.8)) == ["for|be"]
+
+
 def new_words(
     decode: object = decode_greedy, rejection: RejectionConfig | None = None, config: CommitConfig = CONFIG
 ) -> StableWords:
