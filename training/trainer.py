@@ -125,8 +125,6 @@ def train(
     if resuming:
         state.load(out, recipe, fabric)
         report.say(f"resuming after {state.position.epoch} passes and {state.position.batch} batches")
-    else:
-        state.save(out, recipe, fabric)  # whatever goes wrong, there is something to go on from
     position = state.position
 
     def write_bundle(result: dict[str, Any]) -> Bundle:
@@ -213,21 +211,24 @@ def train(
                     wrong = f"the gradient's norm is {float(norm)}, with a loss of {nats:.3g}"
             if wrong:
                 names = ", ".join(utterances[index].id for row, _ in planned.items for index in row)
+                checkpoint = out / CHECKPOINT_FILE
+                kept = f"{checkpoint} is from before it" if checkpoint.exists() else "there is no checkpoint yet"
                 raise DivergedError(
-                    f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); "
-                    f"{out / CHECKPOINT_FILE} is from before it: lower optimizer.peak_lr"
+                    f"{wrong}; pass {position.epoch + 1}, batch {position.batch + 1} ({names}); {kept}: "
+                    "begin anew with a lower optimizer.peak_lr"
                 )
             for optimizer in stepping:
                 optimizer.step()
             _average(averaged, acoustic_model, recipe.optimizer.ema_decay, position.step)
             position.epoch_loss += nats * units
             position.epoch_units += units
+            if position.step % WER_EVERY == 0:
+                references, hypotheses = _texts(losses, batch, tokenizer) if batch.ids else ([], [])
+                if warning := position.watch.text(_any(fabric, any(hypotheses))):
+                    report.say(warning)
             if position.step % WER_EVERY == 0 and batch.ids:
-                references, hypotheses = _texts(losses, batch, tokenizer)
                 wer = word_errors(references, hypotheses).rate
                 report.wer(wer)
-                if warning := position.watch.text(hypotheses):
-                    report.say(warning)
                 metrics = {"loss": nats, "objective": total / units, "wer": wer, "gradient_norm": float(norm or 0.0)}
                 metrics["learning_rate"] = optimizers[0].param_groups[0]["lr"]
                 fabric.log_dict({f"train/{key}": value for key, value in metrics.items()}, step=position.step)
@@ -281,6 +282,11 @@ def _agree(fabric: Fabric, losses: Losses, due: bool) -> tuple[float, float, boo
     mine = torch.stack([losses.total.detach(), losses.ctc, losses.ctc.new_tensor(float(due))])
     total, ctc, saving = cast(Tensor, fabric.all_reduce(mine, reduce_op="sum")).tolist()
     return total, ctc, saving > 0
+
+
+def _any(fabric: Fabric, mine: bool) -> bool:
+    """Whether it holds in any process: what a run does next has to be the same in all of them."""
+    return bool(cast(Tensor, fabric.all_reduce(torch.tensor(float(mine), device=fabric.device), reduce_op="sum")) > 0)
 
 
 def _load(

@@ -56,9 +56,9 @@ class Watch:
         """Whether the network is worth a checkpoint in place of the one before: a collapse begins with blanks."""
         return not self.rises and not (self.blank_looks and self.lowest_nats < LEARNT_NATS)
 
-    def text(self, hypotheses: list[str]) -> str:
-        """Take note of what a batch was decoded to, greedily; a warning when that has been nothing for too long."""
-        self.blank_looks = 0 if any(hypotheses) else self.blank_looks + 1
+    def text(self, any_text: bool) -> str:
+        """Take note of whether a batch, decoded greedily, has any text; a warning when it had none for too long."""
+        self.blank_looks = 0 if any_text else self.blank_looks + 1
         if self.blank_looks % BLANK_LOOKS or not self.blank_looks:
             return ""
         return (

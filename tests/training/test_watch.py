@@ -45,7 +45,7 @@ def test_masks_that_double_the_loss_do_not_stop_a_run() -> None:
 def test_a_network_that_had_learnt_and_collapses_to_blanks_is_stopped_and_not_kept() -> None:
     watch = watch_after(*[0.5] * 500)
     safe = [watch.is_safe]
-    watch.text(["", ""])
+    watch.text(False)
     assert [*safe, watch.is_safe] == [True, False]
     assert any("explodes" in watch.loss(3.2) for _ in range(150))
     assert watch.rises
@@ -53,15 +53,15 @@ def test_a_network_that_had_learnt_and_collapses_to_blanks_is_stopped_and_not_ke
 
 def test_blanks_before_anything_was_learnt_keep_no_checkpoint_back() -> None:
     watch = watch_after(*[3.0] * 300)
-    watch.text([""])
+    watch.text(False)
     assert watch.is_safe
 
 
 def test_nothing_but_blanks_is_said_again_and_again_and_words_end_it() -> None:
     watch = watch_after(*[3.0] * 60)
-    warnings = [watch.text(["", ""]) for _ in range(2 * BLANK_LOOKS)]
+    warnings = [watch.text(False) for _ in range(2 * BLANK_LOOKS)]
     assert [index + 1 for index, warning in enumerate(warnings) if warning] == [BLANK_LOOKS, 2 * BLANK_LOOKS]
     assert "nothing but blanks" in warnings[-1]
     assert "3 nats" in warnings[-1]
-    assert watch.text(["", "a"]) == ""
-    assert not any(watch.text([""]) for _ in range(BLANK_LOOKS - 1))
+    assert watch.text(True) == ""
+    assert not any(watch.text(False) for _ in range(BLANK_LOOKS - 1))
