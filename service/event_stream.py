@@ -1,7 +1,7 @@
 """A transcript as server-sent events (`stream=true`): deltas that join to the text, then the whole, then `[DONE]`."""
 
-import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -10,6 +10,7 @@ from model.transcript import Transcript
 from service.errors import error_object
 from service.formats import to_line, to_logprobs, to_token_usage
 from service.scheduler import Job
+from service.writing import written
 
 
 def stream_response(job: Job[Transcript], *, heartbeat_s: float, logprobs: bool) -> StreamingResponse:
@@ -43,8 +44,8 @@ async def _lines(job: Job[Transcript], heartbeat_s: float, logprobs: bool) -> As
         while not await job.finished_within(heartbeat_s):
             yield f": progress {job.progress:.2f}\n\n"
         try:
-            # In a thread: the events of hours of audio take a second to write.
-            answers = await asyncio.to_thread(_written, job.finished.result(), logprobs)
+            transcript = job.finished.result()
+            answers = await written(transcript, partial(_written, transcript, logprobs))
         except Exception as error:  # the 200 is out: the error can only be told inside the stream
             answers = [to_line(error_object(error))]
         for answer in answers:

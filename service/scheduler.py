@@ -116,10 +116,12 @@ class Place:
     Attributes:
         rank: of the work.
         key: who sends it.
+        hold: keep the room from here on, since what has come lies on disk; raises QueueFullError where there is none.
     """
 
     rank: Rank
     key: str | None
+    hold: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,10 @@ class Scheduler:
     def reserve(
         self, key: str | None = None, max_of_key: int | None = None, *, rank: Rank = Rank.INTERACTIVE
     ) -> Iterator[Place]:
-        """Hold a place while an upload comes: to the end of the `with`, or until `submit` is given it.
+        """A place for an upload that comes: once it is held, to the end of the `with`, or until `submit` is given it.
+
+        What is small, or comes slowly, is not counted before all of it is there; otherwise a few clients who send a
+        byte now and then could have all the places.
 
         Args:
             key: who sends it.
@@ -180,12 +185,18 @@ class Scheduler:
         Raises:
             QueueFullError: one more could not wait; there is no need to read the upload.
         """
-        place = Place(rank, key)
+
+        def hold() -> None:
+            with self._lock:
+                if place not in self._reserved:
+                    self._check_room(rank, key, max_of_key)
+                    self._reserved.add(place)
+                    if key is not None:
+                        self._of_key[key] += 1
+
+        place = Place(rank, key, hold)
         with self._lock:
             self._check_room(rank, key, max_of_key)
-            self._reserved.add(place)
-            if key is not None:
-                self._of_key[key] += 1
         try:
             yield place
         finally:
@@ -209,7 +220,7 @@ class Scheduler:
             priority: its class.
             key: who sent it.
             max_of_key: the key's own limit, in place of `max_per_key`.
-            place: held for this; the work takes it over, and is not refused.
+            place: of this work, which takes it over; if it is held, the work is not refused.
             release: called exactly once when the job has ended in any way, also where it never ran; from any thread.
 
         Raises:
@@ -241,7 +252,7 @@ class Scheduler:
 
         try:
             with self._lock:
-                if place is not None:
+                if place is not None and place in self._reserved:
                     self._give_up(place)
                 elif priority == Rank.INTERACTIVE:
                     self._check_room(priority, key, max_of_key)

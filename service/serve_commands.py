@@ -121,7 +121,7 @@ def serve(
         int,
         option(
             "MAX_WAITING",
-            "Requests that may wait for a worker, those still being sent among them; one more is answered 429.",
+            "Requests that may wait for a worker, large ones still being sent among them; one more is answered 429.",
         ),
     ] = 64,
     max_per_key: Annotated[

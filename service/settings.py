@@ -124,7 +124,8 @@ class Settings(BaseSettings):
     max_waiting: int = Field(
         default=64,
         ge=0,
-        description="Requests that may wait for a worker, those still being sent among them; one more is answered 429.",
+        description="Requests that may wait for a worker, large ones still being sent among them; one more is answered "
+        "429.",
     )
     max_per_key: int | None = Field(
         default=None,

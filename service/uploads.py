@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import errno
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from fastapi import Request
 from starlette.datastructures import FormData, Headers, MutableHeaders, UploadFile
+from starlette.formparsers import MultiPartParser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
@@ -69,8 +71,8 @@ class FormLimits:
         return cls(settings.max_upload_bytes, settings.max_fields, settings.max_field_bytes)
 
 
-async def read_upload(request: Request, limits: FormLimits) -> Upload:
-    """Read the multipart form of `request`.
+async def read_upload(request: Request, limits: FormLimits, on_disk: Callable[[], None]) -> Upload:
+    """Read the multipart form of `request`; `on_disk` is called once it is too large for memory, and may raise.
 
     Raises:
         UnsupportedMediaTypeError: the body is no multipart form.
@@ -85,7 +87,8 @@ async def read_upload(request: Request, limits: FormLimits) -> Upload:
             f"The body has to be a form of type multipart/form-data; its Content-Type is '{content_type[:100]}'."
         )
     try:
-        form = await request.form(max_files=1, max_fields=limits.max_fields, max_part_size=limits.max_field_bytes)
+        counted = Request(request.scope, _counted(request, on_disk))
+        form = await counted.form(max_files=1, max_fields=limits.max_fields, max_part_size=limits.max_field_bytes)
     except UnicodeError:  # the client chooses the charset, and some codecs fail in ways of their own
         raise InvalidRequestError("The form is not text in the charset that its Content-Type names.") from None
     except OSError as error:
@@ -100,6 +103,21 @@ async def read_upload(request: Request, limits: FormLimits) -> Upload:
     except Exception:
         await form.close()
         raise
+
+
+def _counted(request: Request, on_disk: Callable[[], None]) -> Receive:
+    """The request's messages; once they hold more than a file has in memory, `on_disk` is called before each."""
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > MultiPartParser.spool_max_size:
+            on_disk()
+        return message
+
+    return receive
 
 
 def _checked(form: FormData, max_file_bytes: int) -> Upload:

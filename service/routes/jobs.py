@@ -67,8 +67,8 @@ async def create_job(
         )
     await jobs.call(jobs.check_room, _owner(request), idempotency_key)
 
-    with scheduler.reserve(*holder_of(request), rank=Rank.BACKGROUND):
-        upload = await read_upload(request, FormLimits.of(settings))
+    with scheduler.reserve(*holder_of(request), rank=Rank.BACKGROUND) as place:
+        upload = await read_upload(request, FormLimits.of(settings), place.hold)
         with upload.file:
             webhook_url = _taken(upload.fields, WEBHOOK_URL)
             options = parse_options(upload.fields)

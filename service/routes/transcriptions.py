@@ -1,7 +1,7 @@
 """`POST /v1/audio/transcriptions`, and the refusal of `/v1/audio/translations`."""
 
-import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -17,6 +17,7 @@ from service.scheduler import Job, Scheduler
 from service.schemas import form_schema, parse_options
 from service.settings import Settings
 from service.uploads import FormLimits, read_upload
+from service.writing import written
 
 logger = logging.getLogger("cepstra.service")
 
@@ -64,7 +65,7 @@ async def create_transcription(request: Request) -> Response:
     served.ready()
     key, max_of_key = holder_of(request)
     with scheduler.reserve(key, max_of_key) as place:
-        upload = await read_upload(request, FormLimits.of(settings))
+        upload = await read_upload(request, FormLimits.of(settings), place.hold)
         try:
             options = parse_options(upload.fields)
             model = served.named(options.model)
@@ -81,17 +82,16 @@ async def create_transcription(request: Request) -> Response:
                 logger.info("%s heard %r", request.state.request_id, transcript.text)
             return format_transcript(transcript, hot_words) if options.formatting == "captions" else transcript
 
-        job = scheduler.submit(work, key=key, place=place, release=upload.file.close)
+        job = scheduler.submit(work, key=key, max_of_key=max_of_key, place=place, release=upload.file.close)
     logprobs = "logprobs" in options.include
     if options.stream:
         if await job.finished_for(request, min(EARLY_FAILURE_S, settings.heartbeat_s)):
             await job.result_for(request)
         return stream_response(job, heartbeat_s=settings.heartbeat_s, logprobs=logprobs)
     transcript = await job.result_for(request)
-    # In a thread: an answer about hours of audio takes a second to write.
-    written_as, granularities = options.response_format, options.granularities
-    body = await asyncio.to_thread(render, transcript, written_as, granularities=granularities, logprobs=logprobs)
-    return Response(body, media_type=CONTENT_TYPES[written_as])
+    written_as = options.response_format
+    write = partial(render, transcript, written_as, granularities=options.granularities, logprobs=logprobs)
+    return Response(await written(transcript, write), media_type=CONTENT_TYPES[written_as])
 
 
 @router.post("/v1/audio/translations", summary="Refused: the model does not translate")

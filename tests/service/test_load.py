@@ -76,8 +76,8 @@ def test_uploads_that_are_still_being_sent_are_bounded(
 ) -> None:
     """What waits on disk is as much as may wait in the line, also where nobody has sent all of theirs."""
     server = start_server(workers=1, max_waiting=1, state_dir=tmp_path)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
-    sent = f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + form(wav())[:1000]
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n"
+    begun = f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + form(wav())[:1000]
 
     def refused() -> bool:
         response = request("POST", server.url + path)
@@ -85,8 +85,11 @@ def test_uploads_that_are_still_being_sent_are_bounded(
         return response.status_code == 429
 
     with connected(server) as first, connected(server) as second:
-        first.sendall(sent)
-        second.sendall(sent)
+        first.sendall(begun)
+        second.sendall(begun)
+        assert not refused()  # who sends slowly has no place before much of it is there
+        first.sendall(bytes(1_100_000))
+        second.sendall(bytes(1_100_000))
         wait_until(refused)
         response = request("POST", server.url + path)
         assert response.json()["error"]["code"] == "queue_full"
@@ -195,6 +198,7 @@ def test_the_server_answers_others_while_an_answer_is_written(
         return write(*args, **kwargs)
 
     monkeypatch.setattr(writer, slowly)
+    monkeypatch.setattr("service.writing.LONG_S", 0.0)  # as if it had hours
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(post, server, **fields)
         assert began.wait(60)

@@ -173,7 +173,10 @@ def test_a_key_may_have_a_limit_of_its_own() -> None:
 def test_what_is_being_sent_has_a_place() -> None:
     async def test(scheduler: Scheduler) -> None:
         work = Held()
-        with scheduler.reserve("ann"), scheduler.reserve("bob") as place, scheduler.reserve("bob"):
+        with scheduler.reserve("ann") as ann, scheduler.reserve("bob") as place, scheduler.reserve("bob") as other:
+            assert has_room(scheduler)  # little of it has come
+            for one in (ann, place, other, other):
+                one.hold()
             with pytest.raises(QueueFullError, match="1 requests are waiting"):
                 scheduler.submit(work)
             assert not has_room(scheduler)
@@ -192,7 +195,7 @@ def test_jobs_that_are_being_sent_are_counted_by_themselves() -> None:
     async def test(scheduler: Scheduler) -> None:
         with ExitStack() as sending:
             for _ in range(3):
-                sending.enter_context(scheduler.reserve(rank=Rank.BACKGROUND))
+                sending.enter_context(scheduler.reserve(rank=Rank.BACKGROUND)).hold()
             with pytest.raises(QueueFullError, match="3 jobs are being sent"), scheduler.reserve(rank=Rank.BACKGROUND):
                 pass
             assert has_room(scheduler)
