@@ -19,7 +19,7 @@ from service.jobs.schema import deliveries, delivery_attempts, jobs
 
 CLAIM_S = 60.0  # longer than any attempt: who has not noted its outcome by then is dead, and it is tried again
 
-MAX_OF_OWNER = 2  # attempts that go on at once: a receiver that takes its time holds up its owner's messages alone
+MAX_OF_OWNER = 2  # attempts that go on at once while others wait, who are not to be held up by a slow receiver
 
 GONE = 410  # the receiver's way to say: never again
 
@@ -112,7 +112,7 @@ class Outbox:
             return on_their_way.get(owner, 0), waits_since_s[owner]
 
         for owner in sorted(waits_since_s, key=order):
-            if owner and on_their_way.get(owner, 0) >= MAX_OF_OWNER:  # without keys there is nobody else to hold up
+            if len(waits_since_s) > 1 and on_their_way.get(owner, 0) >= MAX_OF_OWNER:
                 continue
             first = select(deliveries).join(jobs, of_job).where(*due, jobs.c.owner == owner)
             oldest = first.order_by(deliveries.c.next_at).limit(1)

@@ -16,7 +16,7 @@ Post = Callable[[str, Mapping[str, str], bytes], int]
 """URL, headers, body → status code of the answer; raises OutboundError."""
 
 POLL_S = 1.0
-SENDERS = 4  # of which one owner's messages never take all: outbox.MAX_OF_OWNER
+SENDERS = 4  # which one owner's messages take all only while nobody else's wait: outbox.MAX_OF_OWNER
 
 
 class Webhooks:
