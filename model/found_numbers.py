@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from text_to_num import Occurence, find_numbers
 
+from model.spoken_digits import OH
+
 CURRENCIES = {"dollar": "$", "dollars": "$", "euro": "€", "euros": "€"}  # a pound may be one of flour
 TENS = {
     **{"twenty": "twenties", "thirty": "thirties", "forty": "forties", "fifty": "fifties", "sixty": "sixties"},
@@ -17,6 +19,7 @@ LONE_MULTIPLES = frozenset(  # without a number before them
 )
 PAUSE_S = 0.35  # what is said after this long a pause is another number
 SMALLEST_GROUPED = 10_000  # 1800 may be a year
+AFTER_SIGHS = ("boy", "dear", "god", "gosh", "lord", "my", "no", "well", "yeah", "yes")  # "oh" before them is no zero
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def numbers_in(words: Sequence[Spoken]) -> list[Number]:
     """The numbers among the words, in order, one by one where nothing joins them."""
     texts = [word.text for word in words]
     for place in range(1, len(words)):  # two point oh five: "oh" is no number to text2num, "o" is a zero
-        if texts[place] == "oh" and texts[place - 1] in ("point", "o"):
+        if texts[place] == "oh" and texts[place - 1] in ("point", "o") and _is_zero(words, place):
             texts[place] = "o"
     tokens = [_Token(text, word.after_pause) for text, word in zip(texts, words, strict=True)]
     return [Number(one, words) for one in find_numbers(tokens, "en", 0)]
@@ -101,6 +104,13 @@ def word_before(words: Sequence[Spoken], at: int) -> str:
 def follows(words: Sequence[Spoken], found: Sequence[Number], at: int) -> bool:
     """Whether another number follows this one at once."""
     return at + 1 < len(found) and found[at + 1].first == found[at].end and not words[found[at + 1].first].after_pause
+
+
+def _is_zero(words: Sequence[Spoken], at: int) -> bool:
+    """Whether what comes after this "oh" lets it be a digit, unlike that in "two point oh my god"."""
+    while word_at(words, at + 1) in OH:
+        at += 1
+    return word_at(words, at + 1) not in AFTER_SIGHS
 
 
 class _Token:

@@ -24,6 +24,8 @@ DATES_BEGIN = (
     *("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
 )
 YEARS_BEGIN = ("in", "of", "since", "year")
+# What may begin a time or a count as well: of years, only those from the century FIRST_PAIR on.
+LATE_YEARS_BEGIN = ("after", "around", "before", "between", "by", "during", "from", "till", "to", "until")
 TIMES_BEGIN = ("at", "until", "till")
 PARTS_OF_DAYS = ("morning", "afternoon", "evening")
 COUNTED = frozenset(  # what is no year and no time before these
@@ -80,7 +82,8 @@ def year_at(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     is_announced = word_before(words, number.first) in YEARS_BEGIN
     if not is_announced and ((at and follows(words, found, at - 1)) or follows(words, found, at + 1)):
         return None  # ten twenty thirty
-    year = _year_of(words, found, at, is_announced)
+    is_late = number.value >= FIRST_PAIR and word_before(words, number.first) in LATE_YEARS_BEGIN
+    year = _year_of(words, found, at, is_announced or is_late)
     return (2, Written(number.first, year[1], year[2])) if year and year[0] == 2 else None
 
 
@@ -140,6 +143,6 @@ def _year_of(
 
 def _are_counts(one: Number, other: Number) -> bool:
     """Whether people say these one after the other who are not sure, or count."""
-    if one.value == LAST_CENTURY:  # "twenty twenty one" is a year
+    if one.value == LAST_CENTURY or (one.value, other.value) == (19, 20):  # twenty twenty one, nineteen twenty: years
         return False
     return other.value == one.value + 1 or (one.value, other.value) == (15, 20)
