@@ -6,13 +6,11 @@
 """
 
 import asyncio
-import contextlib
 import hashlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 from model.transcript import Transcript
@@ -65,8 +63,8 @@ class Jobs:
         retention = Retention(
             self._store, self._audio, keep_jobs_s=settings.keep_jobs_s, keep_audio_s=settings.keep_audio_s
         )
-        named = _unless_empty(settings.webhook_secret_file)
-        self._secret = SecretFile(named or folder / "webhook-secret", make=named is None)
+        own, named = folder / "webhook-secret", settings.webhook_secret_file
+        self._secret = SecretFile(named, make=False, instead=own) if named else SecretFile(own, make=True)
         self._webhooks = Webhooks(
             self._outbox,
             self._secret,
@@ -222,12 +220,3 @@ class Jobs:
         if self._database.exists:
             self._retention.sweep()
         return False
-
-
-def _unless_empty(file: Path | None) -> Path | None:
-    """The file, or None where there is nothing in it: Compose mounts an empty one where none is named."""
-    if file is not None:
-        with contextlib.suppress(OSError):  # told when it is read
-            if file.stat().st_size == 0:
-                return None
-    return file

@@ -7,12 +7,15 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from pathlib import Path
 
 from service.errors import JobsUnavailableError
 from service.jobs.database import make_folder, sync_folder
+
+logger = logging.getLogger("cepstra.jobs")
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -42,11 +45,14 @@ class SecretFile:
     Args:
         path: the file.
         make: whether to make it, with one new secret, where it is missing.
+        instead: what is used, and made, while the file is empty: Compose mounts an empty one where none is named.
     """
 
-    def __init__(self, path: Path, *, make: bool) -> None:
+    def __init__(self, path: Path, *, make: bool, instead: Path | None = None) -> None:
         self._path = path
         self._make = make
+        self._instead = None if instead is None else SecretFile(instead, make=True)
+        self._was_empty = False
 
     def keys(self) -> list[bytes]:
         """The secrets.
@@ -54,6 +60,8 @@ class SecretFile:
         Raises:
             JobsUnavailableError: there is no file, or none that can be used.
         """
+        if self._instead is not None and self._is_empty():
+            return self._instead.keys()
         try:
             if self._make and not self._path.exists():
                 self._write()
@@ -64,6 +72,16 @@ class SecretFile:
         if not keys or min(map(len, keys)) < 16:
             raise JobsUnavailableError(f"The webhooks' secret in {self._path} is shorter than 16 bytes.")
         return keys
+
+    def _is_empty(self) -> bool:
+        try:
+            empty = self._path.stat().st_size == 0
+        except OSError:  # told when it is read
+            empty = False
+        if empty and not self._was_empty and self._instead is not None:
+            logger.warning("%s is empty: webhooks are signed with %s instead", self._path, self._instead._path)
+        self._was_empty = empty
+        return empty
 
     def _write(self) -> None:
         make_folder(self._path.parent)

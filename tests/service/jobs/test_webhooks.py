@@ -310,14 +310,21 @@ def test_a_secret_that_cannot_be_used(content: str | None, tmp_path: Path) -> No
 
 
 @on_sqlite
-def test_an_empty_file_of_secrets_is_as_if_none_were_named(make_jobs: Make, tmp_path: Path) -> None:
-    """As docker-compose.yml mounts it."""
+def test_an_empty_file_of_secrets_is_as_if_none_were_named(
+    make_jobs: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As docker-compose.yml mounts it; until something is written into it, and said once."""
+    own = tmp_path / "state" / "jobs" / "webhook-secret"
     named = tmp_path / "secret"
     named.write_text("")
     jobs = make_jobs(Ear(), webhook_secret_file=named)
-    submit(jobs, webhook_url="https://8.8.8.8/")
-    assert (tmp_path / "state" / "jobs" / "webhook-secret").exists()
+    for _ in range(2):
+        submit(jobs, webhook_url="https://8.8.8.8/")
+    assert own.exists()
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"{named} is empty: webhooks are signed with {own} instead"]
     named.write_text(f"whsec_{'A' * 43}=")
-    (tmp_path / "state" / "jobs" / "webhook-secret").unlink()
-    submit(make_jobs(Ear(), webhook_secret_file=named), webhook_url="https://8.8.8.8/")
-    assert not (tmp_path / "state" / "jobs" / "webhook-secret").exists()
+    own.unlink()
+    submit(jobs, webhook_url="https://8.8.8.8/")
+    assert jobs._secret.keys() == [bytes(32)]
+    assert not own.exists()
