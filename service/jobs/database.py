@@ -32,7 +32,11 @@ SCRUB_S = 0.2  # that an erasure waits for those who read, a backup for instance
 _UNREACHABLE = (exc.DatabaseError, exc.InterfaceError, exc.TimeoutError, sqlite3.Error, OSError)
 # What it says of what was to be written, which would be the same another time.
 _REFUSED = (exc.IntegrityError, exc.DataError)
+# What it says of a mistake of ours: 500 and a traceback, since nobody can wait for its end.
+_MISTAKEN = (exc.ProgrammingError, exc.NotSupportedError)
+_MISTAKES = ("no such column", "has no column named")  # SQLite's, of which the driver makes no such error
 _UNDEFINED_TABLE = "42P01"  # PostgreSQL's
+_NOT_LET_IN = ("42501", "3F000")  # PostgreSQL's: it lacks a right, or the schema
 _READING = {"reading": True}
 
 
@@ -136,6 +140,8 @@ class Database:
         except _UNREACHABLE as error:
             if _lacks_table(error):
                 self._begin_again()
+            elif _is_mistake(error):
+                raise
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()
             level = logging.DEBUG if self._away else logging.WARNING  # said once, not by every thread every second
             logger.log(level, "the jobs' database is away: %s", reason[0] if reason else type(error).__name__)
@@ -267,6 +273,14 @@ def _lacks_table(error: Exception) -> bool:
     """Whether the tables are gone, as they are from a new volume."""
     said = getattr(error, "orig", None)
     return getattr(said, "sqlstate", None) == _UNDEFINED_TABLE or str(said).startswith("no such table")
+
+
+def _is_mistake(error: Exception) -> bool:
+    """Whether it would be the same another time; asked of those that lack no table."""
+    said = getattr(error, "orig", None)
+    if isinstance(error, _MISTAKEN):
+        return getattr(said, "sqlstate", None) not in _NOT_LET_IN
+    return any(mistake in str(said) for mistake in _MISTAKES)
 
 
 def _password(file: Path) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import insert, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from service.app import create_app
 from service.errors import JobsUnavailableError
@@ -181,3 +181,19 @@ def test_what_a_database_refuses_is_a_mistake_and_its_message_holds_no_words(mak
     with pytest.raises(IntegrityError) as caught, jobs._database.write() as connection:
         connection.execute(insert(schema.results).values(job_id=new_job_id(), transcript="confidential"))
     assert "confidential" not in str(caught.value)
+
+
+@pytest.mark.parametrize("statement", ["SELECT absent FROM jobs", "INSERT INTO jobs (absent) VALUES (1)"])
+def test_a_column_that_is_missing_is_a_mistake(statement: str, make_jobs: Callable[..., Jobs]) -> None:
+    """Nobody can wait for its end, so it is told with a traceback and not tried again."""
+    jobs = make_jobs(Ear())
+    submit(jobs)
+    with pytest.raises(DBAPIError, match="absent"), jobs._database.write() as connection:
+        connection.execute(text(statement))
+    assert len(jobs.page().jobs) == 1
+
+
+@on_sqlite
+def test_what_the_driver_cannot_do_is_a_mistake(make_jobs: Callable[..., Jobs]) -> None:
+    with pytest.raises(ProgrammingError, match="bindings"), make_jobs(Ear())._database.read() as connection:
+        connection.exec_driver_sql("SELECT ?", ())
