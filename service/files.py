@@ -15,6 +15,7 @@ from model.hot_words import HotWords
 from model.text_format import format_transcript
 from model.transcript import Transcript
 from service.formats import ResponseFormat, render, to_json, to_line, to_verbose_json
+from service.output import write_out
 from service.recogniser import Progress as Report
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def transcribe_files(
 
     Returns:
         Whether all went well. A file that did not is named on standard error, and the others are done all the same.
+
+    Raises:
+        OutputError: standard output cannot be written.
     """
     all_well = True
     several = len(files) > 1
@@ -57,8 +61,7 @@ def transcribe_files(
             if isinstance(result, Exception):
                 raise result
             transcript = format_transcript(result, hot_words) if format_text else result
-            sys.stdout.write(_written(transcript, response_format, name if several else None))
-            sys.stdout.flush()
+            write_out(_written(transcript, response_format, name if several else None), sys.stdout)
     return all_well
 
 

@@ -7,6 +7,7 @@ from typing import IO, TextIO
 from features.errors import CepstraError
 from features.pcm import SampleDecoder
 from model.stream_events import Final, Partial, StreamEvent
+from service.output import write_out
 from service.recogniser import LiveSession
 
 READ_S = 0.1  # of audio that is taken from a microphone at a time
@@ -89,7 +90,6 @@ def _tell(events: list[StreamEvent], out: TextIO, line: _Line) -> None:
     for event in events:
         if isinstance(event, Final):
             line.show("")
-            out.write(event.segment.text + "\n")
-            out.flush()
+            write_out(event.segment.text + "\n", out)
         elif isinstance(event, Partial):
             line.show(" ".join(word.text for word in (*event.words, *event.interim)))

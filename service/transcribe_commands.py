@@ -62,11 +62,11 @@ def transcribe(
     try:
         hot_words = HotWords(tuple(hot_word), hot_word_boost) if hot_word else None
         transcriber = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
+        well = transcribe_files(
+            transcriber, files, response_format, hot_words, alternatives=alternatives, format_text=format_text
+        )
     except CepstraError as error:
         fail(str(error))
-    well = transcribe_files(
-        transcriber, files, response_format, hot_words, alternatives=alternatives, format_text=format_text
-    )
     raise typer.Exit(0 if well else 1)
 
 

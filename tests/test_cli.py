@@ -169,6 +169,25 @@ def test_the_bundle_can_come_from_the_environment(clip: Path, bundle: Path) -> N
     assert result.stdout.strip()
 
 
+@pytest.mark.parametrize("command", ["transcribe", "listen"])
+def test_a_full_disk_is_told_in_one_line(clip: Path, bundle: Path, command: str) -> None:
+    """In a process of its own: Python writes what is in its buffers once more at the end, with an error of its own."""
+    arguments = [command, "--bundle", str(bundle), *([str(clip)] if command == "transcribe" else [])]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *arguments],
+            cwd=ROOT,
+            input=(decode_audio(clip).samples_N * 32767).astype("<i2").tobytes(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=240,
+        )
+    said = done.stderr.decode().splitlines()
+    assert said[-1] == "cepstra: standard output cannot be written: No space left on device"
+    assert len(said) == (2 if command == "transcribe" else 1)  # the first names the file
+    assert done.returncode == 1
+
+
 def test_a_terminal_gets_a_bar(clip: Path, other: Path, bundle: Path) -> None:
     """A process of its own with a terminal for standard error, and a pipe for standard output."""
     ours, theirs = pty.openpty()

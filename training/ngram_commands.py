@@ -112,9 +112,10 @@ def attach(
         from model.letter_to_sound import load_letter_to_sound
         from model.phones import parse_pronunciations
         from model.searches import make_search
+        from training.ngram_text import first_words
 
         loaded = load_bundle(bundle)
-        lexicon = tuple(line.split()[0] for line in words.read_text(encoding="utf-8").splitlines() if line.strip())
+        lexicon = first_words(words)
         search = BeamSearchConfig(
             lm_weight=lm_weight,
             word_bonus=word_bonus,

@@ -114,10 +114,28 @@ def read_text(
 
 
 def read_word_list(source: str | os.PathLike[str], *, raw: bool = False) -> set[str]:
-    """The first word of every line of a file, normalised as `read_text` does it; a word may become several."""
-    with _open(source) as (lines, _):
-        words = [line.split()[0] for line in lines if line.strip()]
+    """The first word of every line of a file, normalised as `read_text` does it; a word may become several.
+
+    Raises:
+        CorpusError: the file cannot be unpacked or is not UTF-8.
+    """
+    words = first_words(source)
     return set(words) if raw else {part for word in words for part in normalize_transcript(word).split()}
+
+
+def first_words(source: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The first word of every line of a file as it stands there, in the order of the lines.
+
+    Raises:
+        CorpusError: the file cannot be unpacked or is not UTF-8.
+    """
+    try:
+        with _open(source) as (lines, _):
+            return tuple(line.split()[0] for line in lines if line.strip())
+    except _UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's own, which names the file
+        raise CorpusError(f"{_name(source)} cannot be read: {error}") from error
 
 
 def limit_vocabulary(

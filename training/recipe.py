@@ -165,7 +165,7 @@ def load_recipe(source: str | os.PathLike[str]) -> Recipe:
     """Read a recipe: the name of one that comes with Cepstra (`mini`), or a path to a YAML file.
 
     Raises:
-        RecipeError: there is none, it is not YAML, an option is unknown or outside its range.
+        RecipeError: there is none, it is not YAML or not UTF-8, an option is unknown or outside its range.
     """
     path = Path(source)
     if not path.suffix and not path.exists():
@@ -177,6 +177,8 @@ def load_recipe(source: str | os.PathLike[str]) -> Recipe:
         raise RecipeError(f"no recipe {str(source)!r}: give a YAML file or one of: {known}") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{path} is not YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8: it has a byte {error.object[error.start]:#04x}") from error
     return build_recipe(values if isinstance(values, dict) else {}, str(path))
 
 

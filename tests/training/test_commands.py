@@ -82,6 +82,12 @@ def test_a_language_model_is_attached_and_led_by(tiny_bundle: Bundle, tones_mani
     assert bundle.language_model is not None
     assert bundle.language_model.words == ("ABC", "CAB")
     assert bundle.language_model.search.word_bonus == 0.5
+    (tmp_path / "words.txt").write_bytes(b"ABC\ncaf\xe9\n")
+    refused = cepstra("lm", "attach", *arguments)
+    assert refused.returncode == 1
+    assert f"{tmp_path / 'words.txt'} cannot be read: 'utf-8' codec can't decode" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    (tmp_path / "words.txt").write_text("ABC\nCAB\n")
     (tmp_path / "words.arpa").write_text("nothing")
     refused = cepstra("lm", "attach", *arguments)
     assert refused.returncode == 1

@@ -73,3 +73,9 @@ def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, mess
 def test_a_recipe_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(RecipeError, match=r"no recipe 'nothing'.*base"):
         load_recipe("nothing")
+
+
+def test_a_recipe_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes("name: café\n".encode("latin-1"))
+    with pytest.raises(RecipeError, match=r"mine\.yaml is not UTF-8: it has a byte 0xe9"):
+        load_recipe(tmp_path / "mine.yaml")
