@@ -156,6 +156,8 @@ class Registry(Generic[T]):
     ) -> None:
         self._bundle = bundle.resolve() if isinstance(bundle, Path) else bundle
         self._directory = directory.resolve() if directory else None
+        if self._directory and not self._directory.is_dir():
+            logger.warning("no models in %s (CEPSTRA_MODELS_DIR): there is no such directory", self._directory)
         self._promotions = promotions
         self._load = load
         self._clock = clock

@@ -1,14 +1,19 @@
 """A worker without the HTTP API: what `cepstra work` does. It shares database and state directory with the servers."""
 
 import asyncio
+import errno
 import logging
 import logging.config
+import os
 import signal
+import tempfile
 import time
 from types import FrameType
 
 from features.errors import CepstraError
 from service.app import recognise_with, watch
+from service.errors import JobsUnavailableError
+from service.jobs.database import make_folder
 from service.jobs.jobs import Jobs
 from service.logs import logging_config
 from service.probe_server import ProbeServer
@@ -25,7 +30,8 @@ def work(settings: Settings) -> int:
     """Work on jobs until told to stop, then finish or hand back what runs.
 
     Returns:
-        The exit status of the process: 0 after a normal end, 1 where model, database or port cannot be had.
+        The exit status of the process: 0 after a normal end, 1 where model, state directory, database or port cannot
+        be had.
     """
     logging.config.dictConfig(logging_config(settings.log_level, settings.log_format))
     signals: list[int] = []
@@ -39,6 +45,7 @@ def work(settings: Settings) -> int:
     scheduler = Scheduler(settings.workers, settings.max_waiting, background_workers=settings.background_workers)
     try:
         jobs = Jobs(settings, recognise_with(served, scheduler))
+        open_state(settings, jobs)
         probes = None
         if settings.metrics_port is not None:
             probes = ProbeServer(settings, served, watch(settings, served, scheduler, jobs))
@@ -66,3 +73,36 @@ def work(settings: Settings) -> int:
     if probes:
         probes.close()
     return 1 if served.failure or jobs.refusal else 0
+
+
+def open_state(settings: Settings, jobs: Jobs) -> None:
+    """Open the database of the jobs and the folder of their audio, without which a worker would wait for ever.
+
+    A PostgreSQL that is away is waited for: it may come back, and the threads of the jobs look for it.
+
+    Raises:
+        JobsUnavailableError: the state directory cannot be used, or a newer Cepstra has made the database.
+    """
+    audio = settings.state_dir / "jobs" / "audio"
+    try:
+        make_folder(audio)
+        with tempfile.TemporaryFile(dir=audio):
+            pass
+    except OSError as error:
+        reason = os.strerror(errno.ENOTDIR) if isinstance(error, FileExistsError) else error.strerror
+        raise _unusable(settings, reason) from error
+    try:
+        jobs.page(limit=1)
+    except JobsUnavailableError as error:
+        if jobs.refusal:
+            raise
+        if not settings.database_url:
+            cause = error.__cause__
+            raise _unusable(settings, getattr(cause, "orig", None) or cause) from error
+        logger.warning("waiting for the jobs' database: there is no work until it answers")
+
+
+def _unusable(settings: Settings, reason: object) -> JobsUnavailableError:
+    return JobsUnavailableError(
+        f"Jobs cannot be kept in {settings.state_dir}: {reason}. CEPSTRA_STATE_DIR can name another folder."
+    )

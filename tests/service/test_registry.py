@@ -73,6 +73,17 @@ def make(tmp_path: Path, loader: Loader, now_s: list[float]) -> Iterator[Callabl
     loader.go.set()
 
 
+def test_a_directory_that_is_not_there_is_told_once(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    registry = Registry(bundle, tmp_path / "modles", Promotions(tmp_path / "state"), loader)
+    registry.follow()
+    assert [model.name for model in registry.models()] == ["own name of bundle"]
+    (told,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert told.getMessage() == f"no models in {tmp_path}/modles (CEPSTRA_MODELS_DIR): there is no such directory"
+
+
 @pytest.fixture
 def registry(make: Callable[[], Registry[Loaded]]) -> Registry[Loaded]:
     made = make()

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import ExposedError, PortError
+from service.errors import ExposedError, JobsUnavailableError, PortError
+from service.jobs.jobs import Jobs
 from service.keys import KeyFile
 from service.probe_server import ProbeServer
 from service.recogniser import ServedModel
 from service.scheduler import Load
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.work import open_state
 from tests.service.conftest import DECODERS, request
 from tests.service.fakes import FakeTranscriber
 
@@ -39,6 +41,42 @@ def test_a_database_of_a_newer_version_ends_it(tmp_path: Path) -> None:
     assert "The jobs' database has version 99" in done.stderr
     assert "made by a newer one" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("place", "reason"), [("/proc/xx", "No such file or directory"), ("file", "Not a directory")])
+def test_a_state_directory_that_cannot_be_used_ends_it(tmp_path: Path, place: str, reason: str) -> None:
+    """It would find no job for ever, and say nothing."""
+    (tmp_path / "file").touch()
+    state = tmp_path / place  # an absolute place stays one
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CEPSTRA_")}
+    own = {"CEPSTRA_STATE_DIR": str(state), "CEPSTRA_BUNDLE": str(STORED / "bundle")}
+    command = [sys.executable, "-m", "cli", "work"]
+    done = subprocess.run(command, cwd=ROOT, env={**kept, **own}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"Jobs cannot be kept in {state}: {reason}. CEPSTRA_STATE_DIR can name another folder." in line
+
+
+def opened(settings: Settings) -> None:
+    jobs = Jobs(settings, lambda *_: pytest.fail("there is no work"))
+    try:
+        open_state(settings, jobs)
+    finally:
+        jobs.stop()
+
+
+def test_a_damaged_database_ends_it(tmp_path: Path) -> None:
+    opened(Settings(state_dir=tmp_path))
+    (tmp_path / "jobs" / "jobs.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(JobsUnavailableError, match="file is not a database"):
+        opened(Settings(state_dir=tmp_path))
+
+
+def test_a_database_that_is_away_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("psycopg")
+    opened(Settings(state_dir=tmp_path, database_url="postgresql://nobody@127.0.0.1:1/none"))
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned[-1] == "waiting for the jobs' database: there is no work until it answers"
 
 
 def probes(state: Path, **settings: object) -> ProbeServer:
