@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from service.errors import KeyFileError
 from service.state import locked, newer_format, replace_file
+from service.validation import reason_of
 
 KeyScope = Literal["transcribe", "jobs", "metrics", "admin"]
 
@@ -27,6 +28,7 @@ SECRET_BYTES = 32
 KEY_FILE = "keys.json"
 FORMAT_VERSION: Final = 2  # since 2 keys have ids
 LOCK_FILE = "keys.lock"
+NAME_RULE = "letters, digits, '.', '_' and '-' are possible, at most 64, beginning with a letter or digit"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -126,7 +128,8 @@ class KeyFile:
                 ) from None
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise KeyFileError(f"{self.path} is damaged: {place}: {first['msg']}") from None
+            damage = f"{place}: {first['msg']}" if place else first["msg"]
+            raise KeyFileError(f"{self.path} is damaged: {damage}") from None
 
     def create(
         self,
@@ -157,7 +160,9 @@ class KeyFile:
             key = TypeAdapter(Key).validate_python(fields)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            raise KeyFileError(f"{first['loc'][0]} is {first['input']!r}: {first['msg'].lower()}") from None
+            field = first["loc"][0]
+            reason = NAME_RULE if field == "name" else reason_of(first)
+            raise KeyFileError(f"{field} is {first['input']!r}: {reason}") from None
 
         def add(keys: tuple[Key, ...]) -> tuple[Key, ...]:
             if any(other.name == name for other in keys):

@@ -16,6 +16,7 @@ from model.transcript import MOST_ALTERNATIVES
 from service.errors import InvalidRequestError
 from service.formats import Granularity, ResponseFormat
 from service.recogniser import LANGUAGE
+from service.validation import reason_of
 
 MAX_SHOWN_CHARS = 100
 
@@ -238,8 +239,7 @@ def _first(error: ValidationError) -> InvalidRequestError:
         return InvalidRequestError(
             "'response_format' is 'diarized_json', but the model does not tell speakers apart.", param=param
         )
-    message = found["msg"][0].lower() + found["msg"][1:]
-    return InvalidRequestError(f"'{param}' is '{_shown(str(found['input']))}': {message}.", param=param)
+    return InvalidRequestError(f"'{param}' is '{_shown(str(found['input']))}': {reason_of(found)}.", param=param)
 
 
 def _shown(text: str) -> str:

@@ -255,6 +255,7 @@ def serve(
     from service.exposure import check_exposure
     from service.keys import KeyFile
     from service.settings import Settings
+    from service.validation import reason_of
 
     try:
         settings = Settings(**options)
@@ -262,7 +263,7 @@ def serve(
         found = error.errors()[0]
         name = str(found["loc"][0])
         fail(
-            f"--{name.replace('_', '-')} (CEPSTRA_{name.upper()}) is {found['input']!r}: {found['msg'].lower()}",
+            f"--{name.replace('_', '-')} (CEPSTRA_{name.upper()}) is {found['input']!r}: {reason_of(found)}",
             status=2,
         )
     if not settings.bundle.is_dir():
@@ -286,12 +287,13 @@ def work() -> None:
     from pydantic import ValidationError
 
     from service.settings import Settings
+    from service.validation import reason_of
 
     try:
         settings = Settings()
     except ValidationError as error:
         found = error.errors()[0]
-        fail(f"CEPSTRA_{str(found['loc'][0]).upper()} is {found['input']!r}: {found['msg'].lower()}", status=2)
+        fail(f"CEPSTRA_{str(found['loc'][0]).upper()} is {found['input']!r}: {reason_of(found)}", status=2)
     if not settings.background_workers:
         fail("CEPSTRA_BACKGROUND_WORKERS is 0: there is nothing to do", status=2)
 

@@ -192,6 +192,14 @@ def test_a_file_that_cannot_be_read_is_not_no_file(tmp_path: Path) -> None:
     assert KeyRing(KeyFile(tmp_path)).required
 
 
+def test_damage_is_told_with_its_place_where_it_has_one(file: KeyFile) -> None:
+    file.path.parent.mkdir()
+    for contents, message in (("no JSON", "is damaged: Invalid JSON"), ("{}", "is damaged: format_version: Field")):
+        file.path.write_text(contents)
+        with pytest.raises(KeyFileError, match=message):
+            file.read()
+
+
 @pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "a\n", "x" * 65, "ä"])
 def test_names(file: KeyFile, name: str) -> None:
     with pytest.raises(KeyFileError, match="name is"):
@@ -279,7 +287,10 @@ def test_list_revoke_and_rotate(file: KeyFile, keys: Callable[..., Result]) -> N
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("create", "a b"), "name is 'a b'"),
+        (
+            ("create", "a b"),
+            "name is 'a b': letters, digits, '.', '_' and '-' are possible, at most 64, beginning with",
+        ),
         (("create", "ada", "--scopes", "jobs,all"), "scopes is 'all'"),
         (("create", "ada", "--expires", "soon"), "'soon' is no length of time"),
         (("revoke", "ada"), "no key 'ada'"),

@@ -207,7 +207,7 @@ def copy_bundle(tmp_path: Path) -> Callable[[Path], Path]:
         (["--workers", "0"], 2, "--workers (CEPSTRA_WORKERS) is 0"),
         (["--log-level", "loud"], 2, "loud"),
         (["--host", "0.0.0.0"], 1, "--host 0.0.0.0 lets other machines in, and there are no keys"),
-        (["--allowed-origins", "example.org"], 2, "'example.org' is not an origin"),
+        (["--allowed-origins", "Example.org"], 2, "is 'Example.org': 'Example.org' is not an origin"),
     ],
 )
 def test_bad_options_end_the_start_with_a_message(options: list[str], status: int, message: str) -> None:

@@ -86,6 +86,14 @@ def test_values_out_of_range(name: str, value: float) -> None:
         Settings.model_validate({name: value})
 
 
+def test_a_worker_is_told_of_values_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in lower case: names and patterns would be others."""
+    monkeypatch.setenv("CEPSTRA_ALLOWED_ORIGINS", "Example.org")
+    result = CliRunner().invoke(cli.app, ["work"])
+    assert result.exit_code == 2
+    assert "CEPSTRA_ALLOWED_ORIGINS is 'Example.org': 'Example.org' is not an origin" in result.stderr
+
+
 def shown(name: str, default: object) -> str:
     if name == "bundle":
         assert default == SHIPPED_BUNDLE
