@@ -254,6 +254,8 @@ def serve(
     from features.errors import CepstraError
     from service.exposure import check_exposure
     from service.keys import KeyFile
+    from service.ports import check_port
+    from service.registry import CONFIG_FILE
     from service.settings import Settings
     from service.validation import reason_of
 
@@ -266,10 +268,11 @@ def serve(
             f"--{name.replace('_', '-')} (CEPSTRA_{name.upper()}) is {found['input']!r}: {reason_of(found)}",
             status=2,
         )
-    if not settings.bundle.is_dir():
+    if not (settings.bundle / CONFIG_FILE).is_file():
         fail(f"no model bundle at {settings.bundle}; name one with --bundle or CEPSTRA_BUNDLE")
     try:
         check_exposure(settings, KeyFile(settings.state_dir))
+        check_port(settings.host, settings.port)
     except CepstraError as error:
         fail(str(error))
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 import cli
 from model.shipped import SHIPPED_BUNDLE
+from service.ports import check_port
 from tests.conftest import SpokenClip
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import is_ready, request, wait_until
@@ -203,6 +205,9 @@ def copy_bundle(tmp_path: Path) -> Callable[[Path], Path]:
     ("options", "status", "message"),
     [
         (["--bundle", "no-such-bundle"], 1, "no model bundle at no-such-bundle"),
+        (["--bundle", str(ROOT / "tests")], 1, f"no model bundle at {ROOT / 'tests'}"),
+        (["--host", "no.such.host.invalid", "--allow-anonymous"], 1, "host 'no.such.host.invalid' cannot be found: "),
+        (["--host", "192.0.2.1", "--allow-anonymous"], 1, "192.0.2.1 is no address of this machine; --host names"),
         (["--port", "99999"], 2, "--port (CEPSTRA_PORT) is 99999"),
         (["--workers", "0"], 2, "--workers (CEPSTRA_WORKERS) is 0"),
         (["--log-level", "loud"], 2, "loud"),
@@ -215,3 +220,23 @@ def test_bad_options_end_the_start_with_a_message(options: list[str], status: in
     assert isinstance(done.exception, SystemExit), done.exception
     assert done.exit_code == status
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_taken_port_ends_the_start_before_anything_is_loaded(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.serve", lambda settings: pytest.fail("it was started"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(cli.app, ["serve", "--host", host, "--port", str(port)])
+    assert done.exit_code == 1
+    assert done.stderr == f"cepstra: port {port} on {host} is taken; --port names another\n"
+
+
+def test_a_port_that_was_just_given_up_can_be_had() -> None:
+    """A server that is started again must not wait for the connections of the one before to be forgotten."""
+    with socket.create_server(("127.0.0.1", 0)) as before:
+        port = before.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), before.accept()[0] as accepted:
+            accepted.shutdown(socket.SHUT_RDWR)
+    check_port("127.0.0.1", port)
+    check_port("", 0)
