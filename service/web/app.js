@@ -7,8 +7,9 @@ const transcript = byId("transcript");
 
 const SURE = [0.4, 0.65, 0.85]; // below the first: a guess; from the last on: sure
 
-let file = null; // what was chosen last
-let request = null; // the upload in flight
+let result = null; // the file whose transcript is on the page; it stays there until there is another
+let task = null; // the AbortController of what was begun last
+let again = null; // begins that once more
 let words = []; // {start, end, element}, in order of time
 let current = -1; // index of the word being played
 
@@ -33,7 +34,8 @@ window.addEventListener("drop", (event) => {
   if (event.dataTransfer.files.length) transcribe(event.dataTransfer.files[0]);
 });
 
-byId("cancel").addEventListener("click", () => request?.abort());
+byId("cancel").addEventListener("click", () => task?.abort());
+byId("again").addEventListener("click", () => again());
 
 // ---- the key, where the server asks for one
 
@@ -41,7 +43,7 @@ let key = sessionStorage.getItem("key"); // this tab's alone, and gone with it
 
 function askForKey(error) {
   byId("ask-why").textContent = key ? error.message : "";
-  show("ask");
+  showWithResult("ask");
   byId("key").focus();
 }
 
@@ -50,26 +52,35 @@ byId("ask-form").addEventListener("submit", (event) => {
   key = byId("key").value.trim();
   sessionStorage.setItem("key", key);
   byId("key").value = "";
-  transcribe(file);
+  again();
 });
 
 // ---- from file to words
 
-async function transcribe(chosen) {
-  request?.abort();
-  file = chosen;
-  player.pause();
-  show("work");
+// Do what talks to the server, in place of what is still under way. Whatever becomes of it, the last result stays.
+async function attempt(steps) {
+  task?.abort();
+  const mine = (task = new AbortController());
+  again = () => attempt(steps);
   try {
-    const answer = await send(chosen, "verbose_json", whileWorking);
-    if (file === chosen) showResult(chosen, JSON.parse(answer));
+    await steps(mine.signal);
   } catch (error) {
-    if (file === chosen) error.cancelled ? show(null) : error.status === 401 ? askForKey(error) : showProblem(error);
+    if (task !== mine) return;
+    if (mine.signal.aborted) showWithResult();
+    else if (error.status === 401) askForKey(error);
+    else showProblem(error);
   }
 }
 
+const transcribe = (chosen) =>
+  attempt(async (signal) => {
+    player.pause();
+    show("work");
+    showResult(chosen, JSON.parse(await send(chosen, "verbose_json", signal, whileWorking)));
+  });
+
 // Send the file; resolves to the answer's body. XMLHttpRequest, because fetch cannot tell how much has been uploaded.
-function send(chosen, format, progress) {
+function send(chosen, format, signal, progress) {
   const form = new FormData();
   form.append("model", "default");
   form.append("response_format", format);
@@ -80,12 +91,12 @@ function send(chosen, format, progress) {
   form.append("file", chosen, "audio"); // its name is nobody's business
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
-    request = xhr;
+    signal.addEventListener("abort", () => xhr.abort());
     const finish = progress ? progress(xhr, chosen) : () => {};
     xhr.addEventListener("loadend", finish);
     xhr.addEventListener("load", () => (xhr.status === 200 ? resolve(xhr.responseText) : reject(problemOf(xhr))));
-    xhr.addEventListener("error", () => reject(new Error("The server cannot be reached. Is it still running?")));
-    xhr.addEventListener("abort", () => reject(Object.assign(new Error("cancelled"), { cancelled: true })));
+    xhr.addEventListener("error", () => reject(passing("The server cannot be reached. Is it still running?")));
+    xhr.addEventListener("abort", () => reject(passing("The request was stopped.")));
     xhr.open("POST", "v1/audio/transcriptions");
     if (key) xhr.setRequestHeader("authorization", `Bearer ${key}`);
     xhr.send(form);
@@ -111,9 +122,13 @@ function whileWorking(xhr, chosen) {
   return () => clearInterval(timer);
 }
 
+// An error that may be gone the next time.
+const passing = (message) => Object.assign(new Error(message), { passing: true });
+
 function problemOf(xhr) {
   const error = new Error(`The server answered with status ${xhr.status}.`);
   error.status = xhr.status;
+  error.passing = xhr.status === 408 || xhr.status === 429 || xhr.status >= 500;
   error.requestId = xhr.getResponseHeader("x-request-id");
   try {
     error.message = JSON.parse(xhr.responseText).error.message;
@@ -125,18 +140,22 @@ function problemOf(xhr) {
 
 // ---- showing
 
-function show(name) {
-  for (const [key, section] of Object.entries(sections)) section.hidden = key !== name;
-  byId("drop").classList.toggle("compact", name !== null);
+function show(...names) {
+  for (const [name, section] of Object.entries(sections)) section.hidden = !names.includes(name);
+  byId("drop").classList.toggle("compact", names.length > 0);
 }
+
+const showWithResult = (...names) => show(...names, ...(result ? ["result"] : []));
 
 function showProblem(error) {
   byId("problem-text").textContent = error.message;
   byId("problem-id").textContent = error.requestId ? `Request ${error.requestId}` : "";
-  show("problem");
+  byId("again").hidden = !error.passing;
+  showWithResult("problem");
 }
 
 function showResult(chosen, answer) {
+  result = chosen;
   byId("name").textContent = chosen.name;
   byId("facts").textContent = `${clock(answer.duration)} of audio, ${answer.words.length} words`;
   URL.revokeObjectURL(player.src);
@@ -286,23 +305,27 @@ byId("copy").addEventListener("click", async (event) => {
 });
 
 for (const button of document.querySelectorAll("[data-format]")) {
-  button.addEventListener("click", async () => {
-    // Asked from the server, which cuts captions the same way for everyone and remembers the audio for a while.
-    const chosen = file;
+  button.addEventListener("click", () => download(result, button));
+}
+
+// Asked from the server, which cuts captions the same way for everyone and remembers the audio for a while.
+const download = (chosen, button) =>
+  attempt(async (signal) => {
     button.disabled = true;
     try {
-      const body = await send(chosen, button.dataset.format);
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([body], { type: "text/plain" }));
-      link.download = `${chosen.name.replace(/\.[^.]*$/, "")}.${button.dataset.suffix}`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    } catch (error) {
-      if (file === chosen && !error.cancelled) showProblem(error);
+      save(await send(chosen, button.dataset.format, signal), chosen, button.dataset.suffix);
+      show("result");
     } finally {
       button.disabled = false;
     }
   });
+
+function save(text, chosen, suffix) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
+  link.download = `${chosen.name.replace(/\.[^.]*$/, "")}.${suffix}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
 // ---- is the server ready?

@@ -152,6 +152,48 @@ def test_errors_are_readable(page: Page, tmp_path: Path) -> None:
     expect(page.locator("#problem-id")).to_contain_text("req_")
 
 
+def refuse(page: Page, status: int, code: str) -> None:
+    """Answer what the page asks for with an error, until `page.unroute_all()`."""
+    error = {"error": {"message": f"told {code}", "code": code}}
+    page.route("**/v1/audio/transcriptions", lambda route: route.fulfill(status=status, json=error))
+
+
+def test_a_download_that_fails_leaves_the_transcript(page: Page, speech: Path) -> None:
+    choose(page, speech)
+    expect(page.locator(".word").first).to_be_visible()
+    refuse(page, 429, "rate_limit_exceeded")
+    page.click("[data-suffix=srt]")
+    expect(page.locator("#problem-text")).to_have_text("told rate_limit_exceeded")
+    expect(page.locator(".word").first).to_be_visible()
+    page.unroute_all()
+    with page.expect_download():
+        page.click("#again")
+    expect(page.locator("#problem")).to_be_hidden()
+    refuse(page, 401, "invalid_api_key")
+    page.click("[data-suffix=srt]")
+    expect(page.locator("#key")).to_be_focused()
+    expect(page.locator(".word").first).to_be_visible()
+
+
+def test_a_later_upload_that_ends_badly_leaves_the_transcript(page: Page, page_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "first.wav").write_bytes(wav(1.5))
+    (tmp_path / "later.wav").write_bytes(wav(1.75))
+    (tmp_path / "notes.wav").write_text("these are notes")
+    choose(page, tmp_path / "first.wav")
+    expect(page.locator(".word").first).to_be_visible()
+    page_server.fake.hold()
+    choose(page, tmp_path / "later.wav")
+    expect(page.locator(".word").first).to_be_hidden()
+    page.click("#cancel")
+    expect(page.locator(".word").first).to_be_visible()
+    page_server.fake.release()
+    choose(page, tmp_path / "notes.wav")
+    expect(page.locator("#problem-text")).to_contain_text("not audio that can be read")
+    expect(page.locator("#again")).to_be_hidden()  # it would be no different
+    expect(page.locator(".word").first).to_be_visible()
+    expect(page.locator("#name")).to_have_text("first.wav")
+
+
 def test_silence(page: Page, tmp_path: Path) -> None:
     (tmp_path / "silence.wav").write_bytes(wav(1.0, amplitude=0))
     choose(page, tmp_path / "silence.wav")
