@@ -39,20 +39,28 @@ byId("again").addEventListener("click", () => again());
 
 // ---- the key, where the server asks for one
 
-let key = sessionStorage.getItem("key"); // this tab's alone, and gone with it
+let key = sessionStorage.getItem("key"); // this tab's alone, and gone with it; only one that was good is stored
+
+const isOfKey = (error) => error.status === 401 || error.code === "insufficient_scope";
 
 function askForKey(error) {
   byId("ask-why").textContent = key ? error.message : "";
+  key = null;
+  sessionStorage.removeItem("key");
   showWithResult("ask");
   byId("key").focus();
 }
 
 byId("ask-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  key = byId("key").value.trim();
-  sessionStorage.setItem("key", key);
+  const typed = byId("key").value.trim();
   byId("key").value = "";
-  again();
+  if (/^[!-~]+$/.test(typed)) {
+    key = typed;
+    again();
+  } else {
+    byId("ask-why").textContent = "That is no key: keys have no spaces, and no letters with accents.";
+  }
 });
 
 // ---- from file to words
@@ -67,7 +75,7 @@ async function attempt(steps) {
   } catch (error) {
     if (task !== mine) return;
     if (mine.signal.aborted) showWithResult();
-    else if (error.status === 401) askForKey(error);
+    else if (isOfKey(error)) askForKey(error);
     else showProblem(error);
   }
 }
@@ -94,7 +102,11 @@ function send(chosen, format, signal, progress) {
     signal.addEventListener("abort", () => xhr.abort());
     const finish = progress ? progress(xhr, chosen) : () => {};
     xhr.addEventListener("loadend", finish);
-    xhr.addEventListener("load", () => (xhr.status === 200 ? resolve(xhr.responseText) : reject(problemOf(xhr))));
+    xhr.addEventListener("load", () => {
+      if (xhr.status !== 200) return reject(problemOf(xhr));
+      if (key) sessionStorage.setItem("key", key);
+      resolve(xhr.responseText);
+    });
     xhr.addEventListener("error", () => reject(passing("The server cannot be reached. Is it still running?")));
     xhr.addEventListener("abort", () => reject(passing("The request was stopped.")));
     xhr.open("POST", "v1/audio/transcriptions");
@@ -131,7 +143,9 @@ function problemOf(xhr) {
   error.passing = xhr.status === 408 || xhr.status === 429 || xhr.status >= 500;
   error.requestId = xhr.getResponseHeader("x-request-id");
   try {
-    error.message = JSON.parse(xhr.responseText).error.message;
+    const told = JSON.parse(xhr.responseText).error;
+    error.message = told.message;
+    error.code = told.code;
   } catch {
     // Not one of our answers (a proxy's, say): the status has to do.
   }

@@ -202,18 +202,25 @@ def test_silence(page: Page, tmp_path: Path) -> None:
 
 def test_the_page_asks_for_a_key_where_one_is_needed(browser: Browser, speech: Path, tmp_path: Path) -> None:
     secret = KeyFile(tmp_path).create("ada")
+    other = KeyFile(tmp_path).create("prometheus", scopes=("metrics",))
     context = browser.new_context()
     with serving(Settings(state_dir=tmp_path), FakeTranscriber()) as server:
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.goto(server.url)
         choose(page, speech)
-        for sent, wrong in (("wrong", "not valid"), (secret, "")):
+        for sent, wrong in (("wrong", "not valid"), ("kľúč", "no key"), (other, "scope")):
             page.fill("#key", sent)
             page.keyboard.press("Enter")
             expect(page.locator("#ask-why")).to_contain_text(wrong)
+            assert page.evaluate("sessionStorage.length") == 0
+        page.fill("#key", secret)
+        page.keyboard.press("Enter")
         expect(page.locator(".word")).to_have_count(len(TEXT.split()))
         expect(page.locator("#ask")).to_be_hidden()
+        page.reload()
+        choose(page, speech)  # the key is still there
+        expect(page.locator(".word")).to_have_count(len(TEXT.split()))
         context.close()
 
 
