@@ -211,8 +211,8 @@ class ServedModel:
             model.errors.BundleError: the model was not in memory, and cannot be loaded.
         """
         model = model or self.ready()
-        key = digest(audio, hot_words, alternatives, model.name, model.created_at)
-        transcript = self._recent.get(key)
+        key = digest(audio, hot_words, model.name, model.created_at)
+        transcript = self._recent.get(key, alternatives)
         if transcript is None:
             with model.in_use() as recogniser:
                 began_s = time.monotonic()
@@ -225,7 +225,7 @@ class ServedModel:
                         alternatives=alternatives,
                     )
             self.on_transcript(transcript.duration_s, time.monotonic() - began_s)
-            self._recent.put(key, transcript)
+            self._recent.put(key, transcript, alternatives)
         return transcript
 
     def close(self) -> None:

@@ -6,10 +6,12 @@ const player = byId("player");
 const transcript = byId("transcript");
 
 const SURE = [0.4, 0.65, 0.85]; // below the first: a guess; from the last on: sure
+const MOST_ALTERNATIVES = 3; // that are shown of a word
 
 let result = null; // the file whose transcript is on the page; it stays there until there is another
 let task = null; // the AbortController of what was begun last
 let again = null; // begins that once more
+let alternatives = MOST_ALTERNATIVES; // 0 once the server has said that its model knows of none
 let words = []; // {start, end, element}, in order of time
 let current = -1; // index of the word being played
 
@@ -84,8 +86,19 @@ const transcribe = (chosen) =>
   attempt(async (signal) => {
     player.pause();
     show("work");
-    showResult(chosen, JSON.parse(await send(chosen, "verbose_json", signal, whileWorking)));
+    showResult(chosen, JSON.parse(await sendForWords(chosen, signal)));
   });
+
+// A model that decodes greedily has no alternatives, and the server refuses to be asked for them.
+async function sendForWords(chosen, signal) {
+  try {
+    return await send(chosen, "verbose_json", signal, whileWorking);
+  } catch (error) {
+    if (error.param !== "alternatives") throw error;
+    alternatives = 0;
+    return send(chosen, "verbose_json", signal, whileWorking);
+  }
+}
 
 // Send the file; resolves to the answer's body. XMLHttpRequest, because fetch cannot tell how much has been uploaded.
 function send(chosen, format, signal, progress) {
@@ -95,6 +108,7 @@ function send(chosen, format, signal, progress) {
   if (format === "verbose_json") {
     form.append("timestamp_granularities[]", "word");
     form.append("timestamp_granularities[]", "segment");
+    form.append("alternatives", alternatives);
   }
   form.append("file", chosen, "audio"); // its name is nobody's business
   return new Promise((resolve, reject) => {
@@ -146,6 +160,7 @@ function problemOf(xhr) {
     const told = JSON.parse(xhr.responseText).error;
     error.message = told.message;
     error.code = told.code;
+    error.param = told.param;
   } catch {
     // Not one of our answers (a proxy's, say): the status has to do.
   }
@@ -205,14 +220,21 @@ function wordElement(word) {
   element.setAttribute("role", "button");
   element.dataset.index = words.length;
   element.dataset.level = SURE.filter((least) => word.confidence >= least).length;
-  element.dataset.tip = `${seconds(word.start)} – ${seconds(word.end)} · ${Math.round(100 * word.confidence)} % sure`;
+  element.dataset.tip = `${seconds(word.start)} – ${seconds(word.end)} · ${percent(word.confidence)} sure${others(word)}`;
   words.push({ start: word.start, end: word.end, element });
   return element;
+}
+
+// A line of what else may have been said there; an alternative without text is that nothing was.
+function others(word) {
+  const named = (word.alternatives ?? []).map((other) => `${other.word || "(no word)"} ${percent(other.share)}`);
+  return named.length ? `\nor ${named.join(", ")}` : "";
 }
 
 const clock = (time) =>
   time < 60 ? `${time.toFixed(1)} s` : `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, "0")} min`;
 const seconds = (time) => `${time.toFixed(2)} s`;
+const percent = (share) => `${Math.round(100 * share)} %`;
 
 // ---- hearing a word, by mouse and by keyboard
 
@@ -276,7 +298,7 @@ function mark() {
   words[current]?.element.classList.add("now");
 }
 
-// ---- a word's times, on hover and on focus
+// ---- a word's times and alternatives, on hover and on focus
 
 const tip = document.createElement("div");
 tip.id = "tip";
@@ -292,6 +314,7 @@ function showTip(event) {
   tip.textContent = word.element.dataset.tip;
   word.element.setAttribute("aria-describedby", "tip");
   const box = word.element.getBoundingClientRect();
+  tip.style.left = 0; // where nothing makes it narrower than it wants to be
   const left = Math.min(box.left, document.documentElement.clientWidth - tip.offsetWidth - 8);
   tip.style.left = `${window.scrollX + Math.max(8, left)}px`;
   tip.style.top = `${window.scrollY + box.top - tip.offsetHeight - 4}px`;

@@ -13,11 +13,11 @@ import numpy as np
 from features.audio import Waveform, decode_audio
 from features.audio_stream import AudioStream
 from model.cancellation import CancelToken
-from model.errors import HotWordError
+from model.errors import AlternativesError, HotWordError
 from model.hot_words import HotWords
 from model.stream_events import Final, Partial, StreamEvent
 from model.streaming import StreamingConfig
-from model.transcript import Segment, Token, Transcript, Word
+from model.transcript import Alternative, Segment, Token, Transcript, Word
 
 SENTENCES = (
     "he hoped there would be stew for dinner",
@@ -25,6 +25,7 @@ SENTENCES = (
     "and fat mutton pieces",
 )
 TEXT = " ".join(SENTENCES)
+OTHERS = (Alternative("hop", 0.25), Alternative("", 0.1))  # what else the doubtful words may have been
 UNSPEAKABLE = "R2D2"  # a hot word that the fake cannot spell
 
 
@@ -44,6 +45,7 @@ class FakeTranscriber:
         self.error: Exception | None = None
         self.hot_words: HotWords | None = None
         self.alternatives = 0
+        self.greedy = False  # whether it knows of no alternatives
         self._go = threading.Event()
         self._go.set()
         self._lock = threading.Lock()
@@ -63,6 +65,8 @@ class FakeTranscriber:
         hot_words: HotWords | None = None,
         alternatives: int = 0,
     ) -> Transcript:
+        if alternatives and self.greedy:
+            raise AlternativesError("decoded greedily")
         self.alternatives = alternatives
         self.hot_words = hot_words
         if isinstance(audio, bytes | str | os.PathLike):
@@ -80,7 +84,7 @@ class FakeTranscriber:
                     progress(0.5)
             if self.error:
                 raise self.error
-            return transcript_of(SENTENCES, waveform.duration_s)
+            return transcript_of(SENTENCES, waveform.duration_s, alternatives)
         finally:
             with self._lock:
                 self.running -= 1
@@ -148,14 +152,16 @@ class FakeSession:
         return [Final(segment.id, segment)]
 
 
-def transcript_of(sentences: Sequence[str], duration_s: float = 10.0) -> Transcript:
+def transcript_of(sentences: Sequence[str], duration_s: float = 10.0, alternatives: int = 0) -> Transcript:
     """Sentences as segments: a word each 0.3 s, pauses of half a second between segments."""
     segments = []
     now_s = 0.2
     for index, sentence in enumerate(sentences):
         words = []
         for position, text in enumerate(sentence.split()):
-            words.append(Word(text, now_s, now_s + 0.25, (0.98, 0.75, 0.5, 0.2)[position % 4]))
+            confidence = (0.98, 0.75, 0.5, 0.2)[position % 4]
+            others = OTHERS[:alternatives] if confidence == 0.5 else ()
+            words.append(Word(text, now_s, now_s + 0.25, confidence, others))
             now_s += 0.3
         tokens = tuple(Token(char, 1 + ord(char) % 28, words[0].start_s, -0.125) for char in sentence)
         segments.append(Segment(index, words[0].start_s, words[-1].end_s, sentence, tuple(words), tokens, -0.125, 0.25))

@@ -24,7 +24,7 @@ from service.app import create_app
 from service.recent_transcripts import RecentTranscripts
 from service.settings import Settings
 from tests.service.conftest import DECODERS, Server, request, wait_until
-from tests.service.fakes import TEXT, FakeTranscriber, wav
+from tests.service.fakes import TEXT, FakeTranscriber, transcript_of, wav
 from tests.service.test_uploads import PATH, connected, post
 
 
@@ -278,6 +278,14 @@ def test_recent_transcripts_age_and_are_bounded() -> None:
     assert (recent.get(b"a"), recent.get(b"b"), recent.get(b"c")) == (None, second, third)
     now_s = 15.0
     assert (recent.get(b"b"), recent.get(b"c")) == (None, None)
+
+
+def test_a_transcript_with_alternatives_does_for_those_that_want_fewer() -> None:
+    recent = RecentTranscripts(keep_s=10, max_audio_s=100)
+    most, fewer, none = (transcript_of(["he hoped there would"], alternatives=count) for count in (2, 1, 0))
+    assert len({most, fewer, none}) == 3
+    recent.put(b"a", most, alternatives=2)
+    assert [recent.get(b"a", alternatives) for alternatives in (0, 1, 2, 3)] == [none, fewer, most, None]
 
 
 def form(audio: bytes, stream: str = "false") -> bytes:

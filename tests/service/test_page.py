@@ -76,6 +76,24 @@ def test_a_chosen_file_becomes_words(page: Page, speech: Path) -> None:
     expect(page.locator("#tip")).to_have_text("0.50 s – 0.75 s · 75 % sure")
 
 
+def test_a_tip_tells_what_else_was_heard(page: Page, page_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "searched.wav").write_bytes(wav(2.0))
+    choose(page, tmp_path / "searched.wav")
+    page.focus(".word >> nth=0")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tip")).to_have_text("0.80 s – 1.05 s · 50 % sure\nor hop 25 %, (no word) 10 %")
+    page_server.fake.greedy = True
+    try:
+        (tmp_path / "greedy.wav").write_bytes(wav(2.25))
+        choose(page, tmp_path / "greedy.wav")
+        expect(page.locator("#name")).to_have_text("greedy.wav")
+    finally:
+        page_server.fake.greedy = False
+    page.focus(".word >> nth=2")
+    expect(page.locator("#tip")).to_have_text("0.80 s – 1.05 s · 50 % sure")
+
+
 def test_a_dropped_file_becomes_words(page: Page, speech: Path) -> None:
     handle = page.evaluate_handle(
         """bytes => {
