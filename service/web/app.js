@@ -76,7 +76,7 @@ async function attempt(steps) {
     await steps(mine.signal);
   } catch (error) {
     if (task !== mine) return;
-    if (mine.signal.aborted) showWithResult();
+    if (mine.signal.aborted) showCancelled();
     else if (isOfKey(error)) askForKey(error);
     else showProblem(error);
   }
@@ -132,9 +132,13 @@ function send(chosen, format, signal, progress) {
 // Says what is going on: first the share uploaded, then the seconds since. Returns what ends it.
 function whileWorking(xhr, chosen) {
   const bar = byId("bar");
-  const say = (text) => (byId("work-text").textContent = text);
+  const tell = (text) => {
+    byId("work-text").textContent = text;
+    say(text);
+  };
+  const time = byId("work-time");
   bar.value = 0;
-  say(`Uploading ${chosen.name} …`);
+  tell(`Uploading ${chosen.name} …`);
   xhr.upload.addEventListener("progress", (event) => {
     if (event.lengthComputable) bar.value = event.loaded / event.total;
   });
@@ -142,10 +146,13 @@ function whileWorking(xhr, chosen) {
   xhr.upload.addEventListener("load", () => {
     const began = Date.now();
     bar.removeAttribute("value"); // how long the model takes is not known: the bar only shows that it works
-    say("Listening …");
-    timer = setInterval(() => say(`Listening … ${Math.round((Date.now() - began) / 1000)} s`), 1000);
+    tell("Listening …");
+    timer = setInterval(() => (time.textContent = `${Math.round((Date.now() - began) / 1000)} s`), 1000);
   });
-  return () => clearInterval(timer);
+  return () => {
+    clearInterval(timer);
+    time.textContent = "";
+  };
 }
 
 // An error that may be gone the next time.
@@ -172,9 +179,18 @@ function problemOf(xhr) {
 function show(...names) {
   for (const [name, section] of Object.entries(sections)) section.hidden = !names.includes(name);
   byId("drop").classList.toggle("compact", names.length > 0);
+  if (document.activeElement.closest("section[hidden]")) byId(names.includes("work") ? "cancel" : "file").focus();
 }
 
 const showWithResult = (...names) => show(...names, ...(result ? ["result"] : []));
+
+// To screen readers, which a status that comes and goes with its section would not always reach.
+const say = (text) => (byId("said").textContent = text);
+
+function showCancelled() {
+  showWithResult();
+  say("Cancelled");
+}
 
 function showProblem(error) {
   byId("problem-text").textContent = error.message;
@@ -186,13 +202,14 @@ function showProblem(error) {
 function showResult(chosen, answer) {
   result = chosen;
   byId("name").textContent = chosen.name;
-  byId("facts").textContent = `${clock(answer.duration)} of audio, ${answer.words.length} words`;
+  byId("facts").textContent = `${clock(answer.duration)} of audio, ${wordCount(answer)}`;
   URL.revokeObjectURL(player.src);
   player.src = URL.createObjectURL(chosen);
   byId("unplayable").hidden = true;
   player.hidden = false;
   showWords(answer);
   show("result");
+  say(`Done, ${wordCount(answer)}`);
 }
 
 function showWords(answer) {
@@ -233,6 +250,7 @@ function others(word) {
 
 const clock = (time) =>
   time < 60 ? `${time.toFixed(1)} s` : `${Math.floor(time / 60)}:${String(Math.floor(time % 60)).padStart(2, "0")} min`;
+const wordCount = ({ words }) => `${words.length} ${words.length === 1 ? "word" : "words"}`;
 const seconds = (time) => `${time.toFixed(2)} s`;
 const percent = (share) => `${Math.round(100 * share)} %`;
 
@@ -245,7 +263,7 @@ transcript.addEventListener("click", (event) => {
 
 transcript.addEventListener("keydown", (event) => {
   const word = wordAt(event.target);
-  if (!word) return;
+  if (!word || event.altKey || event.ctrlKey || event.metaKey) return; // those are the browser's own
   const index = words.indexOf(word);
   const target = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: words.length - 1 }[event.key];
   if (event.key === "Enter" || event.key === " ") hear(word);

@@ -69,6 +69,7 @@ def choose(page: Page, path: Path) -> None:
 def test_a_chosen_file_becomes_words(page: Page, speech: Path) -> None:
     choose(page, speech)
     expect(page.locator("#name")).to_have_text("my speech.wav")
+    expect(page.get_by_role("status").filter(has_text="Done")).to_have_text(f"Done, {len(TEXT.split())} words")
     assert " ".join(page.locator(".word").all_text_contents()) == TEXT
     levels = [word.get_attribute("data-level") for word in page.locator(".word").all()[:4]]
     assert levels == ["3", "2", "1", "0"]  # confidences 0.98, 0.75, 0.5, 0.2
@@ -113,11 +114,16 @@ def test_progress_and_cancel(page: Page, page_server: Server, tmp_path: Path) ->
     unheard = tmp_path / "long.wav"
     unheard.write_bytes(wav(1.25))
     choose(page, unheard)
-    expect(page.locator("#work-text")).to_contain_text("Listening")
+    expect(page.locator("#work-text")).to_have_text("Listening …")
     expect(page.locator("#bar")).to_be_visible()
+    expect(page.locator("#work-time")).to_have_text("1 s")
+    expect(page.get_by_role("status").filter(has_text="Listening")).to_have_text("Listening …")  # without the seconds
     wait_until(lambda: page_server.fake.running == 1)
-    page.click("#cancel")
+    page.focus("#cancel")
+    page.keyboard.press("Enter")
     expect(page.locator("#work")).to_be_hidden()
+    expect(page.locator("#said")).to_have_text("Cancelled")
+    expect(page.locator("#file")).to_be_focused()
     wait_until(lambda: page_server.fake.running == 0)
     page_server.fake.release()
 
@@ -141,6 +147,8 @@ def test_by_keyboard_alone(page: Page, speech: Path) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#tip")).to_contain_text("0.80 s")
+    page.keyboard.press("Control+ArrowRight")
+    expect(page.locator(".word >> nth=2")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".word.now")).to_have_count(1)
     page.keyboard.press("End")
