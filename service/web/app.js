@@ -92,16 +92,16 @@ const transcribe = (chosen) =>
 // A model that decodes greedily has no alternatives, and the server refuses to be asked for them.
 async function sendForWords(chosen, signal) {
   try {
-    return await send(chosen, "verbose_json", signal, whileWorking);
+    return await send(chosen, "verbose_json", signal);
   } catch (error) {
     if (error.param !== "alternatives") throw error;
     alternatives = 0;
-    return send(chosen, "verbose_json", signal, whileWorking);
+    return send(chosen, "verbose_json", signal);
   }
 }
 
 // Send the file; resolves to the answer's body. XMLHttpRequest, because fetch cannot tell how much has been uploaded.
-function send(chosen, format, signal, progress) {
+function send(chosen, format, signal) {
   const form = new FormData();
   form.append("model", "default");
   form.append("response_format", format);
@@ -114,8 +114,7 @@ function send(chosen, format, signal, progress) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     signal.addEventListener("abort", () => xhr.abort());
-    const finish = progress ? progress(xhr, chosen) : () => {};
-    xhr.addEventListener("loadend", finish);
+    xhr.addEventListener("loadend", whileWorking(xhr, chosen));
     xhr.addEventListener("load", () => {
       if (xhr.status !== 200) return reject(problemOf(xhr));
       if (key) sessionStorage.setItem("key", key);
@@ -347,11 +346,12 @@ transcript.addEventListener("focusout", hideTip);
 
 // ---- taking the transcript away
 
+const asText = () => [...transcript.querySelectorAll("p")].map((line) => line.textContent.trim()).join("\n");
+
 byId("copy").addEventListener("click", async (event) => {
   const button = event.currentTarget;
-  const text = [...transcript.querySelectorAll("p")].map((line) => line.textContent.trim()).join("\n");
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(asText());
     button.textContent = "Copied";
   } catch {
     button.textContent = "Not allowed"; // browsers let a page copy only over HTTPS or from this machine
@@ -359,20 +359,20 @@ byId("copy").addEventListener("click", async (event) => {
   setTimeout(() => (button.textContent = "Copy"), 1500);
 });
 
+byId("txt").addEventListener("click", () => save(`${asText()}\n`, result, "txt"));
+
 for (const button of document.querySelectorAll("[data-format]")) {
-  button.addEventListener("click", () => download(result, button));
+  button.addEventListener("click", () => download(result, button.dataset.format));
 }
 
-// Asked from the server, which cuts captions the same way for everyone and remembers the audio for a while.
-const download = (chosen, button) =>
+// Asked from the server, which cuts captions the same way for everyone and remembers the transcript for a while, but
+// not the audio: that is uploaded again, which can take its time.
+const download = (chosen, format) =>
   attempt(async (signal) => {
-    button.disabled = true;
-    try {
-      save(await send(chosen, button.dataset.format, signal), chosen, button.dataset.suffix);
-      show("result");
-    } finally {
-      button.disabled = false;
-    }
+    showWithResult("work");
+    save(await send(chosen, format, signal), chosen, format);
+    showWithResult();
+    say(`${format.toUpperCase()} saved`);
   });
 
 function save(text, chosen, suffix) {

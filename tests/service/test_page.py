@@ -12,7 +12,7 @@ from service.keys import KeyFile
 from service.settings import Settings
 from tests.service.caption_readers import read_srt, read_vtt, text_of
 from tests.service.conftest import Server, serving, wait_until
-from tests.service.fakes import TEXT, FakeTranscriber, wav
+from tests.service.fakes import SENTENCES, TEXT, FakeTranscriber, wav
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = (
@@ -155,20 +155,38 @@ def test_by_keyboard_alone(page: Page, speech: Path) -> None:
     assert page.evaluate("document.activeElement.textContent") == TEXT.split()[-1]
 
 
+def download(page: Page, button: str) -> tuple[str, str]:
+    """Name and content of what a button gives."""
+    with page.expect_download() as download:
+        page.click(button)
+    return download.value.suggested_filename, Path(download.value.path()).read_text()
+
+
 def test_downloads(page: Page, page_server: Server, speech: Path) -> None:
     choose(page, speech)
     expect(page.locator(".word").first).to_be_visible()
     calls = page_server.fake.calls
-    texts = {}
-    for suffix in ("txt", "srt", "vtt"):
-        with page.expect_download() as download:
-            page.click(f"[data-suffix={suffix}]")
-        assert download.value.suggested_filename == f"my speech.{suffix}"
-        texts[suffix] = Path(download.value.path()).read_text()
-    assert texts["txt"] == TEXT + "\n"
-    assert text_of(read_srt(texts["srt"])) == TEXT
-    assert read_vtt(texts["vtt"]) == read_srt(texts["srt"])
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    assert download(page, "#txt") == ("my speech.txt", "\n".join(SENTENCES) + "\n")
+    assert not any("transcriptions" in url for url in sent)  # the page has the text
+    (srt_name, srt), (vtt_name, vtt) = download(page, "[data-format=srt]"), download(page, "[data-format=vtt]")
+    assert (srt_name, vtt_name) == ("my speech.srt", "my speech.vtt")
+    assert text_of(read_srt(srt)) == TEXT
+    assert read_vtt(vtt) == read_srt(srt)
     assert page_server.fake.calls == calls  # the server remembers; nothing is transcribed again
+
+
+def test_a_download_can_be_watched_and_cancelled(page: Page, speech: Path) -> None:
+    choose(page, speech)
+    expect(page.locator(".word").first).to_be_visible()
+    page.route("**/v1/audio/transcriptions", lambda route: None)  # no answer
+    page.click("[data-format=vtt]")
+    expect(page.locator("#work-text")).to_be_visible()
+    expect(page.locator(".word").first).to_be_visible()
+    page.click("#cancel")
+    expect(page.locator("#work")).to_be_hidden()
+    expect(page.locator(".word").first).to_be_visible()
 
 
 def test_errors_are_readable(page: Page, tmp_path: Path) -> None:
@@ -188,7 +206,7 @@ def test_a_download_that_fails_leaves_the_transcript(page: Page, speech: Path) -
     choose(page, speech)
     expect(page.locator(".word").first).to_be_visible()
     refuse(page, 429, "rate_limit_exceeded")
-    page.click("[data-suffix=srt]")
+    page.click("[data-format=srt]")
     expect(page.locator("#problem-text")).to_have_text("told rate_limit_exceeded")
     expect(page.locator(".word").first).to_be_visible()
     page.unroute_all()
@@ -196,7 +214,7 @@ def test_a_download_that_fails_leaves_the_transcript(page: Page, speech: Path) -
         page.click("#again")
     expect(page.locator("#problem")).to_be_hidden()
     refuse(page, 401, "invalid_api_key")
-    page.click("[data-suffix=srt]")
+    page.click("[data-format=srt]")
     expect(page.locator("#key")).to_be_focused()
     expect(page.locator(".word").first).to_be_visible()
 
