@@ -18,7 +18,7 @@ let current = -1; // index of the word being played
 // ---- choosing a file
 
 byId("file").addEventListener("change", (event) => {
-  if (event.target.files.length) transcribe(event.target.files[0]);
+  take(event.target.files);
   event.target.value = ""; // so that the same file can be chosen again
 });
 
@@ -33,8 +33,15 @@ window.addEventListener("dragleave", (event) => {
 window.addEventListener("drop", (event) => {
   event.preventDefault();
   byId("drop").classList.remove("over");
-  if (event.dataTransfer.files.length) transcribe(event.dataTransfer.files[0]);
+  take(event.dataTransfer.files);
 });
+
+function take(files) {
+  if (!files.length) return; // a piece of text was dropped
+  byId("one-only").hidden = files.length === 1;
+  byId("one-only").textContent = `One file at a time: of ${files.length} only ${files[0].name} was taken.`;
+  transcribe(files[0]);
+}
 
 byId("cancel").addEventListener("click", () => task?.abort());
 byId("again").addEventListener("click", () => again());
@@ -101,7 +108,9 @@ async function sendForWords(chosen, signal) {
 }
 
 // Send the file; resolves to the answer's body. XMLHttpRequest, because fetch cannot tell how much has been uploaded.
-function send(chosen, format, signal) {
+async function send(chosen, format, signal) {
+  await mustBeReadable(chosen);
+  signal.throwIfAborted();
   const form = new FormData();
   form.append("model", "default");
   form.append("response_format", format);
@@ -126,6 +135,15 @@ function send(chosen, format, signal) {
     if (key) xhr.setRequestHeader("authorization", `Bearer ${key}`);
     xhr.send(form);
   });
+}
+
+// A folder can be dropped like a file; what sending it would say is that the server cannot be reached.
+async function mustBeReadable(chosen) {
+  try {
+    await chosen.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error(`${chosen.name} cannot be read: it is a folder, or it was changed or moved away.`);
+  }
 }
 
 // Says what is going on: first the share uploaded, then the seconds since. Returns what ends it.

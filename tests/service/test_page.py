@@ -99,7 +99,8 @@ def test_a_dropped_file_becomes_words(page: Page, speech: Path) -> None:
     handle = page.evaluate_handle(
         """bytes => {
             const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.wav", {type: "audio/wav"}));
+            for (const name of ["dropped.wav", "second.wav"])
+                transfer.items.add(new File([new Uint8Array(bytes)], name, {type: "audio/wav"}));
             return transfer;
         }""",
         list(speech.read_bytes()),
@@ -107,6 +108,20 @@ def test_a_dropped_file_becomes_words(page: Page, speech: Path) -> None:
     page.dispatch_event("#drop", "drop", {"dataTransfer": handle})
     expect(page.locator("#name")).to_have_text("dropped.wav")
     expect(page.locator(".word")).to_have_count(len(TEXT.split()))
+    expect(page.locator("#one-only")).to_contain_text("of 2 only dropped.wav")
+    choose(page, speech)
+    expect(page.locator("#one-only")).to_be_hidden()
+
+
+def test_a_dropped_folder_is_told_from_a_server_that_is_away(page: Page, tmp_path: Path) -> None:
+    box = page.locator("#drop").bounding_box()
+    assert box
+    data = {"items": [], "files": [str(tmp_path)], "dragOperationsMask": 1}
+    devtools = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        at = {"type": kind, "x": box["x"] + 9, "y": box["y"] + 9, "data": data}
+        devtools.send("Input.dispatchDragEvent", at)
+    expect(page.locator("#problem-text")).to_contain_text(f"{tmp_path.name} cannot be read: it is a folder")
 
 
 def test_progress_and_cancel(page: Page, page_server: Server, tmp_path: Path) -> None:
