@@ -331,6 +331,7 @@ function mark() {
   words[current]?.element.classList.remove("now");
   current = low - 1;
   words[current]?.element.classList.add("now");
+  if (!player.paused) words[current]?.element.scrollIntoView({ block: "nearest" });
 }
 
 // ---- a word's times and alternatives, on hover and on focus

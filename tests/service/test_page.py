@@ -151,6 +151,19 @@ def test_a_word_is_heard_and_followed(page: Page, speech: Path) -> None:
     wait_until(lambda: bool(page.evaluate("document.querySelector('.word.now').dataset.index > 6")))  # by itself
 
 
+def test_a_long_recording_is_followed(page: Page, speech: Path) -> None:
+    page.set_viewport_size({"width": 300, "height": 260})  # in which few words are long
+    choose(page, speech)
+    expect(page.locator(".word").first).to_be_visible()
+    page.evaluate("document.querySelector('#player').currentTime = 4.8")  # paused: the page stays where it is
+    expect(page.locator(".word.now")).not_to_be_in_viewport()
+    page.evaluate("document.querySelector('#player').play()")
+    expect(page.locator(".word.now")).to_be_in_viewport()
+    assert page.evaluate("document.querySelector('#player').paused") is False
+    page.locator(".word").last.scroll_into_view_if_needed()
+    expect(page.locator("#player")).to_be_in_viewport(ratio=1)
+
+
 def test_by_keyboard_alone(page: Page, speech: Path) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
