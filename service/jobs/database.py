@@ -32,11 +32,13 @@ SCRUB_S = 0.2  # that an erasure waits for those who read, a backup for instance
 _UNREACHABLE = (exc.DatabaseError, exc.InterfaceError, exc.TimeoutError, sqlite3.Error, OSError)
 # What it says of what was to be written, which would be the same another time.
 _REFUSED = (exc.IntegrityError, exc.DataError)
-# What it says of a mistake of ours: 500 and a traceback, since nobody can wait for its end.
+# What it says of a mistake of ours: 500 and a traceback, since nobody can wait for its end. PostgreSQL's are a column
+# or a function that is not there, and what is no SQL; others of the driver's class pass, prepared statements that are lost
+# behind a pooler for example.
 _MISTAKEN = (exc.ProgrammingError, exc.NotSupportedError)
+_MISTAKEN_STATES = ("42703", "42883", "42601", None)
 _MISTAKES = ("no such column", "has no column named")  # SQLite's, of which the driver makes no such error
 _UNDEFINED_TABLE = "42P01"  # PostgreSQL's
-_NOT_LET_IN = ("42501", "3F000")  # PostgreSQL's: it lacks a right, or the schema
 _READING = {"reading": True}
 
 
@@ -279,7 +281,7 @@ def _is_mistake(error: Exception) -> bool:
     """Whether it would be the same another time; asked of those that lack no table."""
     said = getattr(error, "orig", None)
     if isinstance(error, _MISTAKEN):
-        return getattr(said, "sqlstate", None) not in _NOT_LET_IN
+        return getattr(said, "sqlstate", None) in _MISTAKEN_STATES
     return any(mistake in str(said) for mistake in _MISTAKES)
 
 
