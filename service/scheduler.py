@@ -4,8 +4,9 @@
     interactive   somebody waits for the answer: at most `workers` run, `max_waiting` more wait, one more is refused
     background    durable jobs: at most `background_workers` run; how many may wait is their owner's business
 
-Who is still sending an upload has a place in the line already, so that what lies in /tmp is bounded as the line is.
-Jobs that are being sent are as many at most, and are counted by themselves.
+Who is still sending an upload has a place in the line once it lies on disk, so that what lies in /tmp is bounded as the
+line is. Jobs that are being sent are as many at most, and are counted by themselves. Of smaller uploads, which are in
+memory, `SENDERS_A_PLACE` times as many may be on their way.
 
 Running means having a thread; the processor is shared by `model.turns`. A request that turns out to be long becomes
 patient there and gives its place back here, so that long files never keep all places from short clips. Keys get free
@@ -33,6 +34,8 @@ from service.waiting_line import WaitingLine
 
 T = TypeVar("T")
 MAX_LIVE_THREADS = 64
+SENDING_S = 10  # until some of the uploads that are on their way are there
+SENDERS_A_PLACE = 4  # uploads that may be on their way for every place, of all and of a key with a limit
 
 
 class Job(Generic[T]):
@@ -164,7 +167,8 @@ class Scheduler:
         self._runs: dict[Job[Any], Callable[[], None]] = {}  # of those that wait
         self._running: dict[Rank, set[Job[Any]]] = {rank: set() for rank in Rank}
         self._patient: set[Job[Any]] = set()  # of the running ones, those that have given their place back
-        self._reserved: set[Place] = set()
+        self._sending: set[Place] = set()
+        self._reserved: set[Place] = set()  # those of them that are held
         self._of_key: Counter[str] = Counter()
         self._typical_s = 1.0
 
@@ -197,10 +201,13 @@ class Scheduler:
         place = Place(rank, key, hold)
         with self._lock:
             self._check_room(rank, key, max_of_key)
+            self._check_senders(key, max_of_key)
+            self._sending.add(place)
         try:
             yield place
         finally:
             with self._lock:
+                self._sending.discard(place)
                 self._give_up(place)
 
     def submit(
@@ -316,6 +323,18 @@ class Scheduler:
                 "is answered.",
                 code="concurrency_limit",
                 retry_after_s=min(60, max(1, round(self._typical_s))),
+            )
+
+    def _check_senders(self, key: str | None, max_of_key: int | None) -> None:
+        limit = max_of_key or self._max_per_key
+        of_key = sum(place.key == key for place in self._sending)
+        beyond_key = key is not None and limit is not None and of_key >= SENDERS_A_PLACE * limit
+        if beyond_key or len(self._sending) >= SENDERS_A_PLACE * self._max_in_house:
+            raise QueueFullError(
+                f"{of_key if beyond_key else len(self._sending)} uploads are being sent, as many as may. Try again in "
+                f"{SENDING_S} s.",
+                code="concurrency_limit" if beyond_key else "queue_full",
+                retry_after_s=SENDING_S,
             )
 
     def _give_up(self, place: Place) -> None:

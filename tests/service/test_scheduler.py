@@ -11,7 +11,7 @@ import pytest
 from model.errors import WorkCancelledError
 from model.turns import PATIENT_AFTER_FRAMES, Rank, current_turn
 from service.errors import QueueFullError
-from service.scheduler import Job, Scheduler
+from service.scheduler import SENDERS_A_PLACE, Job, Scheduler
 from tests.waiting import wait_until
 
 LIMIT_S = 60
@@ -187,6 +187,24 @@ def test_what_is_being_sent_has_a_place() -> None:
         work.go.set()
         await job.finished
         assert has_room(scheduler, "bob", 1)
+
+    scheduled(test)
+
+
+def test_small_uploads_on_their_way_are_bounded_too_of_a_key_and_of_all() -> None:
+    async def test(scheduler: Scheduler) -> None:
+        with ExitStack() as sending:
+            for _ in range(SENDERS_A_PLACE):
+                sending.enter_context(scheduler.reserve("ann", 1))
+            with pytest.raises(QueueFullError, match=f"{SENDERS_A_PLACE} uploads are being sent") as caught:
+                sending.enter_context(scheduler.reserve("ann", 1))
+            assert caught.value.code == "concurrency_limit" and caught.value.retry_after_s
+            for _ in range(2 * SENDERS_A_PLACE):
+                sending.enter_context(scheduler.reserve("bob"))
+            with pytest.raises(QueueFullError, match=f"{3 * SENDERS_A_PLACE} uploads are being sent") as caught:
+                sending.enter_context(scheduler.reserve())
+            assert caught.value.code == "queue_full"
+        assert has_room(scheduler) and has_room(scheduler, "ann", 1)
 
     scheduled(test)
 
