@@ -30,14 +30,12 @@ def check_port(host: str, port: int) -> None:
             try:
                 listening.bind(address)
             except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL and family == socket.AF_INET6 and len(found) > 1:
-                    continue  # localhost has such an address in /etc/hosts also where IPv6 is turned off
                 raise PortError(_refusal(host, port, error)) from error
 
 
 def _refusal(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"port {port} on {host} is taken; --port names another"
-    if error.errno == errno.EADDRNOTAVAIL:
+    if error.errno in (errno.EADDRNOTAVAIL, errno.EINVAL):
         return f"{host} is no address of this machine; --host names another"
     return f"port {port} on {host} cannot be listened on: {error.strerror}; --port names another"

@@ -8,6 +8,7 @@ somebody holds it, and nothing is taken away from a request.
 
 import json
 import logging
+import os
 import re
 import threading
 import time
@@ -156,7 +157,7 @@ class Registry(Generic[T]):
     ) -> None:
         self._bundle = bundle.resolve() if isinstance(bundle, Path) else bundle
         self._directory = directory.resolve() if directory else None
-        if self._directory and not self._directory.is_dir():
+        if self._directory and not os.path.isdir(self._directory):  # which a directory that may not be entered is not
             logger.warning("no models in %s (CEPSTRA_MODELS_DIR): there is no such directory", self._directory)
         self._promotions = promotions
         self._load = load

@@ -1,5 +1,6 @@
 """`cepstra serve` and `cepstra work`: wiring only, with imports where a command needs them."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -268,7 +269,7 @@ def serve(
             f"--{name.replace('_', '-')} (CEPSTRA_{name.upper()}) is {found['input']!r}: {reason_of(found)}",
             status=2,
         )
-    if not (settings.bundle / CONFIG_FILE).is_file():
+    if not os.path.isfile(settings.bundle / CONFIG_FILE):  # which says no also where it may not look
         fail(f"no model bundle at {settings.bundle}; name one with --bundle or CEPSTRA_BUNDLE")
     try:
         check_exposure(settings, KeyFile(settings.state_dir))

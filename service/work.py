@@ -24,6 +24,7 @@ from service.settings import Settings
 logger = logging.getLogger("cepstra.service")
 
 TICK_S = 0.5
+PASSING = ("locked", "busy", "full")  # what SQLite says of what passes
 
 
 def work(settings: Settings) -> int:
@@ -78,7 +79,7 @@ def work(settings: Settings) -> int:
 def open_state(settings: Settings, jobs: Jobs) -> None:
     """Open the database of the jobs and the folder of their audio, without which a worker would wait for ever.
 
-    A PostgreSQL that is away is waited for: it may come back, and the threads of the jobs look for it.
+    A PostgreSQL that is away is waited for, and an SQLite that another process uses: the jobs' threads look again.
 
     Raises:
         JobsUnavailableError: the state directory cannot be used, or a newer Cepstra has made the database.
@@ -96,9 +97,10 @@ def open_state(settings: Settings, jobs: Jobs) -> None:
     except JobsUnavailableError as error:
         if jobs.refusal:
             raise
-        if not settings.database_url:
-            cause = error.__cause__
-            raise _unusable(settings, getattr(cause, "orig", None) or cause) from error
+        cause = error.__cause__
+        said = getattr(cause, "orig", None) or cause
+        if not settings.database_url and not any(passing in str(said) for passing in PASSING):
+            raise _unusable(settings, said) from error
         logger.warning("waiting for the jobs' database: there is no work until it answers")
 
 

@@ -9,7 +9,7 @@ from model.transcript import Transcript
 
 T = TypeVar("T")
 
-LONG_S = 300.0  # of audio, about which an answer takes some 20 ms to write
+LONG_S = 60.0  # of audio, about which the longest answer takes some 10 ms to write
 # Threads of their own: those that all others share may be waiting for a database that is away.
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="write")
 
