@@ -33,8 +33,8 @@ _UNREACHABLE = (exc.DatabaseError, exc.InterfaceError, exc.TimeoutError, sqlite3
 # What it says of what was to be written, which would be the same another time.
 _REFUSED = (exc.IntegrityError, exc.DataError)
 # What it says of a mistake of ours: 500 and a traceback, since nobody can wait for its end. PostgreSQL's are a column
-# or a function that is not there, and what is no SQL; others of the driver's class pass, prepared statements that are lost
-# behind a pooler for example.
+# or a function that is not there, and what is no SQL. Others of the driver's class pass: behind a pooler, prepared
+# statements can be lost.
 _MISTAKEN = (exc.ProgrammingError, exc.NotSupportedError)
 _MISTAKEN_STATES = ("42703", "42883", "42601", None)
 _MISTAKES = ("no such column", "has no column named")  # SQLite's, of which the driver makes no such error
