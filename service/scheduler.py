@@ -28,6 +28,7 @@ from typing import Any, Generic, TypeVar, cast
 from fastapi import Request
 
 from model.cancellation import CancelToken
+from model.compute_threads import prefer_throughput
 from model.turns import Rank, Turn, taking
 from service.errors import ClientGoneError, QueueFullError
 from service.waiting_line import WaitingLine
@@ -161,7 +162,7 @@ class Scheduler:
         self._max_waiting = max_waiting
         self._max_per_key = max_per_key
         n_threads = MAX_LIVE_THREADS + self._max_in_house + background_workers
-        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="transcribe")
+        self._pool = ThreadPoolExecutor(n_threads, "transcribe", initializer=prefer_throughput)
         self._lock = threading.Lock()
         self._waiting: dict[Rank, WaitingLine[Job[Any]]] = {rank: WaitingLine() for rank in Rank}
         self._runs: dict[Job[Any], Callable[[], None]] = {}  # of those that wait
