@@ -12,19 +12,12 @@ speech recognition with recurrent neural networks", ICML 2014; the search itself
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
 import torch
-from flashlight.lib.text.decoder import (
-    CriterionType,
-    LexiconDecoder,
-    LexiconDecoderOptions,
-    LMState,
-    Trie,
-)
+from flashlight.lib.text.decoder import CriterionType, LexiconDecoder, LexiconDecoderOptions, LMState
 from flashlight.lib.text.decoder.kenlm import KenLM
 from flashlight.lib.text.dictionary import Dictionary
 from jaxtyping import Float
@@ -33,7 +26,7 @@ from torch import Tensor
 from model.cancellation import CancelToken
 from model.decoder import DecodedUnit, append_stretch, units_along
 from model.errors import OptionError
-from model.hot_lexicon import HotEntry, hot_trie
+from model.hot_lexicon import HotEntry, HotLexicon, HotTerm, hot_trie, ways_of_term
 from model.hot_words import MOST_TERMS, HotWords, spell
 from model.house import processors
 from model.hypothesis import Hypothesis, NBest
@@ -50,7 +43,6 @@ IMPOSSIBLE = -1e4  # a log-probability that no beam survives
 # Searched at once, half a second of audio: 2 ms with the shipped widths. Between pieces more urgent searches have their
 # turn, and the work can be cancelled.
 PIECE_FRAMES = 12
-MOST_WAYS = 6  # to write a term of several words
 TERM_STEP = 0.5  # to which what a term of several words adds is rounded: every value is a unit that is searched with
 
 
@@ -115,7 +107,7 @@ class BeamSearch:
         start = self._lm.start(False)
         ahead = (self._lm.score(start, index)[1] for index in range(len(writable)))
         self._trie = grow_trie(units, zip(self._lexicon, ahead, strict=True))
-        self._hot = _Hot()
+        self._hot = HotLexicon()
         self._cancelled: CancelToken | None = None
         self._gate = Gate((at_once or processors()) if searches_unlocked() else 1)
         self._use(language_model.search)
@@ -147,14 +139,14 @@ class BeamSearch:
         other._use(self.config)
         return other
 
-    def _plan(self, hot_words: HotWords) -> "_Hot":
+    def _plan(self, hot_words: HotWords) -> HotLexicon:
         weight, n_units = self.config.lm_weight, self._units.n_units
         in_log10 = 1 / weight if weight else 0.0  # of what is added to a score, next to the model's probabilities
         nowhere = self._lm.start(True)
         unknown = self._lm.score(nowhere, self._unknown)[1]
         ends: dict[float, int] = {}
         entries: list[HotEntry] = []
-        terms: dict[int, _Term] = {}
+        terms: dict[int, HotTerm] = {}
         spelled = dict.fromkeys(spell(term, self._tokenizer) for term in hot_words.terms)
         ways = self._ways_of([*dict.fromkeys(word for words in spelled for word in words)])
         for words in spelled:
@@ -173,23 +165,16 @@ class BeamSearch:
                         so_far + (hot_words.boost + at * self.config.word_bonus) * in_log10
                         for at, so_far in enumerate(accumulate(log10probs))
                     ]
-                terms[label] = _Term(len(words), extra, boost, words)
+                terms[label] = HotTerm(len(words), extra, boost, words)
                 added += extra
             end_unit = ends.setdefault(added, n_units + len(ends))
             ahead = ahead or [self._lm.score(self._lm.start(False), label)[1] + boost * in_log10]
             entries += [
-                HotEntry(way, end_unit, label, ahead, self._units.boundary) for way in self._term_ways(words, ways)
+                HotEntry(way, end_unit, label, ahead, self._units.boundary)
+                for way in ways_of_term(words, ways, self._units.boundary)
             ]
         trie = hot_trie(self._trie, entries, n_units + len(ends), self._units.boundary)
-        return _Hot(trie, tuple(ends), terms, hot_words.boost)
-
-    def _term_ways(self, words: tuple[str, ...], ways_of: Mapping[str, Sequence[Sequence[int]]]) -> list[list[int]]:
-        """Every way to write the words of a term, boundaries between them."""
-        boundary = self._units.boundary
-        ways: list[list[int]] = [[]]
-        for word in words:
-            ways = [[*way, boundary, *more] for way in ways for more in ways_of[word]][:MOST_WAYS]
-        return [way[1:] for way in ways]
+        return HotLexicon(trie, tuple(ends), terms, hot_words.boost)
 
     def _ways_of(self, words: Sequence[str]) -> dict[str, Sequence[Sequence[int]]]:
         """Every way to write each of some hot words, one at least."""
@@ -329,7 +314,7 @@ class BeamSearch:
         """The language model's scores with as many for each term as it has words; what it adds is in them."""
         spread: list[float] = []
         for word_id, score in zip(word_ids, scores, strict=False):
-            term = self._hot.terms.get(word_id, _Term(1, 0.0, 0.0))
+            term = self._hot.terms.get(word_id, HotTerm(1, 0.0, 0.0))
             # A word of the search has one bonus; what the others of a term have is part of `extra`.
             extra = term.extra - self.config.word_bonus * (term.n_words - 1)
             weighed = extra / self.config.lm_weight if self.config.lm_weight else 0.0
@@ -343,23 +328,3 @@ class BeamSearch:
             scores.append(score)
         _, score = self._lm.finish(state)
         return (*scores, score)
-
-
-@dataclass(frozen=True)
-class _Term:
-    """A hot term that is no word of the lexicon: how many words it has and what its end adds to the score."""
-
-    n_words: int
-    extra: float  # so that its words count as they would one by one
-    boost: float
-    words: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Hot:
-    """Hot words in the search: their trie, what each unit behind the tokenizer's adds, and the terms by label."""
-
-    trie: Trie | None = None
-    added: tuple[float, ...] = ()
-    terms: Mapping[int, _Term] = field(default_factory=dict)
-    boost: float = 0.0  # of a single word

@@ -7,6 +7,10 @@ its end. It does not hold that of a whole term: the beginnings of terms that are
 
 Only the nodes along the hot words are new; below them hang the nodes of the lexicon itself, which nobody changes. That
 makes a trie for one request in a millisecond for each word, while other threads search.
+
+A term that is no word of the lexicon, also one of several words, has a label of its own, under which the search finds
+again what the term is and what it adds (`HotTerm`). `model.beam_search`, which knows the language model and the
+weights, works out how much that is.
 """
 
 import math
@@ -14,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flashlight.lib.text.decoder import Trie, TrieNode
+
+MOST_WAYS = 6  # to write a term of several words
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,26 @@ class HotEntry:
     boundary: int
 
 
+@dataclass(frozen=True)
+class HotTerm:
+    """A hot term that is no word of the lexicon: how many words it has and what its end adds to the score."""
+
+    n_words: int
+    extra: float  # so that its words count as they would one by one
+    boost: float
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HotLexicon:
+    """Hot words in the search: their trie, what each unit behind the tokenizer's adds, and the terms by label."""
+
+    trie: Trie | None = None
+    added: tuple[float, ...] = ()
+    terms: Mapping[int, HotTerm] = field(default_factory=dict)
+    boost: float = 0.0  # of a single word
+
+
 @dataclass
 class _Branch:
     """Hot words with the same beginning."""
@@ -42,6 +68,16 @@ class _Branch:
     ahead: float = -math.inf
     below: dict[int, "_Branch"] = field(default_factory=dict)
     ends: list[HotEntry] = field(default_factory=list)
+
+
+def ways_of_term(
+    words: Sequence[str], ways_of: Mapping[str, Sequence[Sequence[int]]], boundary: int
+) -> list[list[int]]:
+    """Every way to write the words of a term, boundaries between them; of many, the first `MOST_WAYS`."""
+    ways: list[list[int]] = [[]]
+    for word in words:
+        ways = [[*way, boundary, *more] for way in ways for more in ways_of[word]][:MOST_WAYS]
+    return [way[1:] for way in ways]
 
 
 def hot_trie(lexicon: Trie, entries: Sequence[HotEntry], n_units: int, boundary: int) -> Trie:

@@ -1,7 +1,7 @@
 """Words out of log-probs that are still coming: which may be relied on, and where an utterance ends.
 
 Shape legend: S output frames, O outputs of the acoustic model: characters, then phones if there are any. How it works
-is said in `model.streaming`.
+is said in `model.streaming`; how the search is held to what is committed, in `model.certain_path`.
 """
 
 from collections import deque
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.alignment import build_segment
+from model.certain_path import behind_path, heard_until, with_certain_path, with_next
 from model.confidence import ConfidenceWeights
 from model.decoder import DecodedUnit, WordEvidence
 from model.errors import OptionError
@@ -22,8 +23,6 @@ from model.stream_events import Final, Partial, StreamEvent
 from model.stretches import plan_stretches
 from model.tokenizer import BLANK_ID, Tokenizer
 from model.transcript import Segment
-
-IMPOSSIBLE = -1e4  # log-probability of every unit off the committed path
 
 
 @dataclass(frozen=True)
@@ -179,61 +178,30 @@ class StableWords:
         # A stretch is searched as if nothing were before it, so those that are committed need not be searched again.
         first = max(cut for cut, _ in plan_stretches(known_SO[:, BLANK_ID]) if cut <= n_committed)
         origin = self._begin + first
+        certain_SO = with_certain_path(
+            known_SO,
+            self._committed,
+            begin=self._begin,
+            n_committed=n_committed,
+            sounds_until=self._sounds_until,
+            n_letters=self._tokenizer.vocabulary_size,
+        )
         found = split_words(
             (
                 replace(unit, first_frame=origin + unit.first_frame, last_frame=origin + unit.last_frame)
-                for unit in self._decode(self._with_certain_path(known_SO, n_committed)[first:])
+                for unit in self._decode(certain_SO[first:])
             ),
             self._tokenizer,
         )
         known: dict[int, WordEvidence] = {}  # of the committed words, by their first frames
         units: list[DecodedUnit] = []
         for word in found:
-            if word.end_frame > self._committed_until or _heard_until(word) > self._sounds_until:
-                units += self._uncommitted(word)
+            if word.end_frame > self._committed_until or heard_until(word) > self._sounds_until:
+                units += behind_path(word, self._committed_until)
             elif word.units[0].evidence is not None:
                 known[word.first_frame] = word.units[0].evidence
-        self._committed = [_with_next(unit, known.get(unit.first_frame)) for unit in self._committed]
+        self._committed = [with_next(unit, known.get(unit.first_frame)) for unit in self._committed]
         return split_words([*self._committed, *units], self._tokenizer)
-
-    def _uncommitted(self, word: SpelledWord) -> list[DecodedUnit]:
-        """A word's units and the boundary after it, none before the committed path ends.
-
-        In quick speech letters may be aligned to frames that are committed already, when there are too few behind them:
-        the word was found by its sounds, and stays whole.
-        """
-        units = [*word.units, word.after] if word.after else [*word.units]
-        moved = [
-            replace(
-                unit,
-                first_frame=max(unit.first_frame, self._committed_until),
-                last_frame=max(unit.last_frame, self._committed_until),
-            )
-            for unit in units
-        ]
-        evidence, by = moved[0].evidence, moved[0].first_frame - word.first_frame
-        if evidence is not None and by:
-            sounds = tuple(replace(sound, first=sound.first - by, last=sound.last - by) for sound in evidence.sounds)
-            moved[0] = replace(moved[0], evidence=replace(evidence, sounds=sounds))
-        return moved
-
-    def _with_certain_path(self, known_SO: Tensor, n_committed: int) -> Tensor:
-        """The rows of the utterance, in which nothing but the committed path is possible as far as it goes."""
-        path_S = torch.full((n_committed,), BLANK_ID)
-        # From the last one on, because the boundary after a stretch lies in the frame of the letter before it.
-        for unit in reversed(self._committed):
-            path_S[unit.first_frame - self._begin : unit.last_frame + 1 - self._begin] = unit.id
-        forced_SO, n_letters = known_SO.clone(), self._tokenizer.vocabulary_size
-        # Probabilities of the path as before, so that pauses are where they were.
-        _force(forced_SO[:n_committed, :n_letters], path_S)
-        if self._sounds_until > self._begin:
-            sounds_S = torch.full((self._sounds_until - self._begin,), BLANK_ID)
-            for unit in reversed(self._committed):
-                for sound in reversed(unit.evidence.sounds if unit.evidence else ()):
-                    begin = unit.first_frame - self._begin
-                    sounds_S[max(0, begin + sound.first) : begin + sound.last + 1] = sound.id
-            _force(forced_SO[: len(sounds_S), n_letters:], sounds_S)
-        return forced_SO
 
     def _endpoint(self, words: Sequence[SpelledWord], *, over: bool) -> tuple[int, int] | None:
         """Where the utterance ends: the number of its words, and the frame at which the next one begins."""
@@ -268,7 +236,7 @@ class StableWords:
             boundary = word.after
             if boundary is None or boundary.first_frame >= self._settled:
                 break
-            if _heard_until(word) > self._settled:
+            if heard_until(word) > self._settled:
                 break
             if any(len(texts) <= index or texts[index] != word.text(self._tokenizer) for texts in self._earlier):
                 break
@@ -282,7 +250,7 @@ class StableWords:
         self._committed = [*units[:-1], replace(last, last_frame=last.first_frame)]
         self._committed_until = last.first_frame + 1
         # The path of the sounds ends a little before that of the letters, or after it.
-        self._sounds_until = max(self._sounds_until, _heard_until(words[agreed - 1]))
+        self._sounds_until = max(self._sounds_until, heard_until(words[agreed - 1]))
 
     def _n_committed(self, words: Sequence[SpelledWord]) -> int:
         return sum(word.end_frame <= self._committed_until for word in words) if self._committed else 0
@@ -324,27 +292,6 @@ class StableWords:
 def _joined(*parts: Tensor) -> Tensor:
     """Rows after one another; empty parts may have any width."""
     return torch.cat([part for part in parts if len(part)] or [parts[-1]])
-
-
-def _force(rows_SU: Tensor, path_S: Tensor) -> None:
-    """Make everything but the path impossible, in place."""
-    frames_S = torch.arange(len(path_S))
-    kept_S = rows_SU[frames_S, path_S]
-    rows_SU.fill_(IMPOSSIBLE)
-    rows_SU[frames_S, path_S] = kept_S
-
-
-def _heard_until(word: SpelledWord) -> int:
-    """The frame after the last sound by which the word was found; 0 where it was not found by its sounds."""
-    evidence = word.units[0].evidence
-    return word.first_frame + evidence.sounds[-1].last + 1 if evidence and evidence.sounds else 0
-
-
-def _with_next(committed: DecodedUnit, known: WordEvidence | None) -> DecodedUnit:
-    """The unit, with what the search now says of what follows its word; that of the word itself stays as it was."""
-    if committed.evidence is None or known is None:
-        return committed
-    return replace(committed, evidence=replace(committed.evidence, next_log10prob=known.next_log10prob))
 
 
 def _texts(partial: Partial) -> tuple[list[str], list[str]]:

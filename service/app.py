@@ -36,7 +36,8 @@ from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
 from service.routes import admin, health, metrics, models, page, realtime, stream, transcriptions
 from service.routes import jobs as job_routes
-from service.scheduler import Job, Scheduler
+from service.scheduled import Job
+from service.scheduler import Scheduler
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
 from service.state import free_bytes

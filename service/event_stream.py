@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from model.transcript import Transcript
 from service.errors import error_object
 from service.formats import to_line, to_logprobs, to_token_usage
-from service.scheduler import Job
+from service.scheduled import Job
 from service.writing import written
 
 

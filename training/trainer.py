@@ -1,6 +1,6 @@
 """Training: read top to bottom, from a recipe to a bundle.
 
-Shape legend: B batch, T frames, F feature bins, S output frames, V vocabulary, U units.
+Shape legend: B batch, S output frames, V vocabulary, U units.
 
 One run owns one folder: `last.ckpt` (to resume from), `bundle/` (the averaged weights, to serve), TensorBoard's events
 and `history.jsonl` (one line a pass). Everything random is a function of the recipe's seed and of the position in the
@@ -9,10 +9,8 @@ run, or is stored in the checkpoint, so that a run killed at any moment goes on 
 
 import math
 import os
-import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +18,6 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from features.front_end import FrontEnd
 from features.normalization import GlobalCMVN
@@ -28,12 +25,12 @@ from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
 from model.decoder import decode_greedy
 from model.tokenizer import WORD_BOUNDARY, Tokenizer
-from training.channel import Channel
 from training.commit import git_commit
 from training.corpora import reject
 from training.dataset import Batch, SpeechDataset
 from training.errors import DivergedError, RecipeError
 from training.evaluate import evaluate
+from training.loading import TrainingLoader, sample_features
 from training.metrics import word_errors
 from training.objectives import Losses, Objective, TrainedNetwork
 from training.optimizer import build_optimizers, set_rates
@@ -41,12 +38,11 @@ from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.run_state import CHECKPOINT_FILE, Position, RunState, fingerprint_of, guard_storage
-from training.sampler import BatchPlan, Row, join_speakers, plan_epoch
-from training.selection import fit_speeds, row_fits, select_utterances
+from training.sampler import plan_epoch
+from training.selection import select_utterances
 from training.units import tokenizer_of_run
 
 BUNDLE_DIR = "bundle"
-CMVN_UTTERANCES = 500  # the statistics have converged long before
 WER_EVERY = 20  # steps between looks at the running batch's WER
 
 
@@ -109,7 +105,7 @@ def train(
         _warm_start(warm_start, front_end, cmvn, acoustic_model)
     elif not resuming:
         sample = plan_epoch(utterances, seed=recipe.seed, epoch=1, max_batch_s=recipe.data.max_batch_s)
-        cmvn.estimate(_features(front_end, SpeechDataset(utterances, targets, cache_dir=cache_dir), sample))
+        cmvn.estimate(sample_features(front_end, SpeechDataset(utterances, targets, cache_dir=cache_dir), sample))
     averaged = AcousticModel(recipe.acoustic_model)
     averaged.load_state_dict(acoustic_model.state_dict())
     averaged.eval()
@@ -144,47 +140,11 @@ def train(
         guard_storage(lambda: save_bundle(bundle, out / BUNDLE_DIR), out)
         return load_bundle(out / BUNDLE_DIR)
 
-    boundary = tokenizer.encode(WORD_BOUNDARY)[0]
-
-    def join(rng: random.Random) -> list[Row]:
-        return join_speakers(
-            utterances,
-            probability=recipe.augment.join_probability,
-            longest_s=recipe.data.max_utterance_s,
-            fits=lambda row: row_fits(row, utterances, targets, boundary, recipe),
-            rng=rng,
-        )
-
-    def plans_of(epoch: int) -> list[BatchPlan]:
-        data, augment = recipe.data, recipe.augment
-        plans = plan_epoch(
-            utterances,
-            seed=recipe.seed,
-            epoch=epoch,
-            max_batch_s=data.max_batch_s,
-            speeds=augment.speeds,
-            shortest_first=data.shortest_first,
-            join=join if augment.join_probability else None,
-        )
-        return [fit_speeds(plan, utterances, targets, boundary, recipe) for plan in plans]
-
-    def rest(epoch: int, batch: int) -> Iterator[BatchPlan]:
-        while epoch < recipe.optimizer.epochs:
-            yield from (plan.shard(fabric.global_rank, fabric.world_size) for plan in plans_of(epoch)[batch:])
-            epoch, batch = epoch + 1, 0
-
-    dataset = SpeechDataset(
-        utterances,
-        targets,
-        gain_db=recipe.augment.gain_db,
-        channel=Channel(recipe.augment),
-        cache_dir=cache_dir,
-        boundary=boundary,
-    )
-    batches = _load(fabric, dataset, rest(position.epoch, position.batch), recipe.data.workers)
+    loader = TrainingLoader(recipe, utterances, targets, tokenizer.encode(WORD_BOUNDARY)[0], cache_dir)
+    batches = loader.batches(fabric, position.epoch, position.batch)
     last_saved = clock = time.monotonic()
     while position.epoch < recipe.optimizer.epochs:
-        plans = plans_of(position.epoch)
+        plans = loader.plans(position.epoch)
         report.start_epoch(position.epoch, recipe.optimizer.epochs, len(plans), position.batch)
         began = time.monotonic()
         for planned in plans[position.batch :]:
@@ -287,38 +247,6 @@ def _agree(fabric: Fabric, losses: Losses, due: bool) -> tuple[float, float, boo
 def _any(fabric: Fabric, mine: bool) -> bool:
     """Whether it holds in any process: what a run does next has to be the same in all of them."""
     return bool(cast(Tensor, fabric.all_reduce(torch.tensor(float(mine), device=fabric.device), reduce_op="sum")) > 0)
-
-
-def _load(
-    fabric: Fabric, dataset: SpeechDataset, plans: Iterable[BatchPlan], workers: int
-) -> Iterator[tuple[float, Batch]]:
-    """A batch for every plan, on the device, each with the seconds that were spent waiting for it.
-
-    A generator of its own keeps the run's random state untouched.
-    """
-    loader = DataLoader(dataset, batch_size=None, sampler=plans, num_workers=workers, generator=torch.Generator())
-    loaded = iter(loader)
-    while True:
-        asked = time.monotonic()
-        batch = next(loaded, None)
-        if batch is None:
-            return
-        tensors = {name: fabric.to_device(value) for name, value in vars(batch).items() if isinstance(value, Tensor)}
-        yield time.monotonic() - asked, replace(batch, **tensors)
-
-
-def _features(
-    front_end: FrontEnd, dataset: SpeechDataset, plans: Sequence[BatchPlan]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features of random batches, until `CMVN_UTTERANCES` have been seen."""
-    seen = 0
-    for index in torch.randperm(len(plans), generator=torch.Generator().manual_seed(0)).tolist():
-        batch = dataset[plans[index]]
-        if batch.ids:
-            yield front_end(batch.samples_BN, batch.lengths_B)
-        seen += len(batch.ids)
-        if seen >= CMVN_UTTERANCES:
-            return
 
 
 @torch.no_grad()

@@ -13,7 +13,8 @@ from service.errors import InvalidRequestError
 from service.event_stream import stream_response
 from service.formats import CONTENT_TYPES, RESPONSE_FORMATS, render
 from service.recogniser import ServedModel
-from service.scheduler import Job, Scheduler
+from service.scheduled import Job
+from service.scheduler import Scheduler
 from service.schemas import form_schema, parse_options
 from service.settings import Settings
 from service.uploads import FormLimits, read_upload

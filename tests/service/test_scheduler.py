@@ -13,7 +13,8 @@ import pytest
 from model.errors import WorkCancelledError
 from model.turns import PATIENT_AFTER_FRAMES, Rank, current_turn
 from service.errors import QueueFullError
-from service.scheduler import SENDERS_A_PLACE, Job, Scheduler
+from service.scheduled import Job
+from service.scheduler import SENDERS_A_PLACE, Scheduler
 from tests.waiting import wait_until
 
 LIMIT_S = 60
