@@ -32,6 +32,7 @@ from service.key_ring import KeyRing
 from service.keys import KeyFile
 from service.live import Places
 from service.live_stream import LiveStreams
+from service.processors import default_workers
 from service.recogniser import Progress, Recogniser, ServedModel
 from service.request_context import RequestContext
 from service.routes import admin, health, metrics, models, page, realtime, stream, transcriptions
@@ -70,7 +71,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
     app.state.settings = settings
     app.state.served = ServedModel(settings, transcriber, decoders)
     app.state.scheduler = Scheduler(
-        settings.workers,
+        settings.workers or default_workers(),
         settings.max_waiting,
         background_workers=settings.background_workers,
         max_per_key=settings.max_per_key,

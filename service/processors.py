@@ -1,4 +1,6 @@
-"""How many processors a container may use: its limit is a share of time, which nothing else that counts them sees.
+"""How many processors there are to compute with, and how much is computed on them at the same time.
+
+A container's limit is a share of time, which nothing else that counts processors sees.
 
 Source: Linux' documentation of control groups, admin-guide/cgroup-v2.rst (`cpu.max`) and scheduler/sched-bwc.rst.
 """
@@ -6,7 +8,24 @@ Source: Linux' documentation of control groups, admin-guide/cgroup-v2.rst (`cpu.
 import math
 from pathlib import Path
 
+from model.house import processors
+
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
+WORKERS_A_PROCESSOR = 2  # one decodes or waits for the search's turn while the other computes
+FEWEST_WORKERS = 4
+
+
+def usable_processors() -> int:
+    """Processors of this process, or what its container's limit amounts to where that is less."""
+    return min(processors(), processor_limit() or processors())
+
+
+def default_workers() -> int:
+    """Transcriptions that run at the same time where no setting says how many.
+
+    More of them have no more throughput and keep the event loop waiting for Python's lock (docs/experiments.md).
+    """
+    return max(FEWEST_WORKERS, WORKERS_A_PROCESSOR * usable_processors())
 
 
 def processor_limit(control_groups: Path = CONTROL_GROUPS) -> int | None:

@@ -21,14 +21,14 @@ from features.errors import CepstraError
 from features.limits import AudioLimits
 from model.cancellation import CancelToken, check
 from model.hot_words import HotWords
-from model.house import HOUSE, processors
+from model.house import HOUSE
 from model.stages import Observer, observing
 from model.stream_events import StreamEvent
 from model.transcript import Transcript
 from service.decoding.decoders import Decoders
 from service.decoding.messages import Budget
 from service.errors import NotReadyError
-from service.processors import processor_limit
+from service.processors import usable_processors
 from service.promotions import Promotions
 from service.recent_transcripts import RecentTranscripts, digest
 from service.registry import Model, Registry
@@ -255,7 +255,7 @@ class ServedModel:
         from model.transcriber import Transcriber
 
         settings = self._settings
-        available = min(processors(), processor_limit() or processors())
+        available = usable_processors()
         HOUSE.n_processors = available
         threads = settings.threads or available
         # Every thread computes another batch: two that share an LSTM's products wait for each other in every frame.

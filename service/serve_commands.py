@@ -104,12 +104,13 @@ def serve(
         float, option("DECODER_STALL_S", "Seconds after which a decoder that gives no samples is ended.")
     ] = 30.0,
     workers: Annotated[
-        int,
+        int | None,
         option(
             "WORKERS",
-            "Transcriptions that run at the same time; long ones do not count once they have got through 30 s.",
+            "Transcriptions that run at the same time; long ones do not count once they have got through "
+            "30 s. Unset for two on each processor, and at least 4.",
         ),
-    ] = 16,
+    ] = None,
     batch_rows: Annotated[
         int,
         option(

@@ -108,11 +108,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds after which a decoder that gives no samples is ended.",
     )
-    workers: int = Field(
-        default=16,
+    workers: int | None = Field(
+        default=None,
         ge=1,
         le=256,
-        description="Transcriptions that run at the same time; long ones do not count once they have got through 30 s.",
+        description="Transcriptions that run at the same time; long ones do not count once they have got through "
+        "30 s. Unset for two on each processor, and at least 4.",
     )
     batch_rows: int = Field(
         default=8,

@@ -17,6 +17,7 @@ from service.jobs.database import make_folder
 from service.jobs.jobs import Jobs
 from service.logs import logging_config
 from service.probe_server import ProbeServer
+from service.processors import default_workers
 from service.recogniser import ServedModel
 from service.scheduler import Scheduler
 from service.settings import Settings
@@ -43,7 +44,9 @@ def work(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, ask)
     served = ServedModel(settings)
-    scheduler = Scheduler(settings.workers, settings.max_waiting, background_workers=settings.background_workers)
+    scheduler = Scheduler(
+        settings.workers or default_workers(), settings.max_waiting, background_workers=settings.background_workers
+    )
     try:
         jobs = Jobs(settings, recognise_with(served, scheduler))
         open_state(settings, jobs)

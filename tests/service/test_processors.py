@@ -1,10 +1,10 @@
-"""A container's share of processor time is counted in processors, by either version of control groups."""
+"""Processors, a container's share of them by either version of control groups, and how many workers they get."""
 
 from pathlib import Path
 
 import pytest
 
-from service.processors import processor_limit
+from service.processors import default_workers, processor_limit, usable_processors
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,16 @@ def test_version_1(tmp_path: Path, quota: str, limit: int | None) -> None:
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert processor_limit(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize(("n_processors", "workers"), [(1, 4), (2, 4), (3, 6), (16, 32)])
+def test_workers_grow_with_the_processors(monkeypatch: pytest.MonkeyPatch, n_processors: int, workers: int) -> None:
+    monkeypatch.setattr("service.processors.processors", lambda: n_processors)
+    monkeypatch.setattr("service.processors.processor_limit", lambda: None)
+    assert default_workers() == workers
+
+
+def test_a_containers_share_counts_where_it_is_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.processors.processors", lambda: 16)
+    monkeypatch.setattr("service.processors.processor_limit", lambda: 3)
+    assert (usable_processors(), default_workers()) == (3, 6)
