@@ -31,7 +31,7 @@ from model.hot_words import MOST_TERMS, HotWords, spell
 from model.house import processors
 from model.hypothesis import Hypothesis, NBest
 from model.language_model import BeamSearchConfig, LanguageModel
-from model.stretches import plan_stretches
+from model.stretches import STRETCHES, StretchConfig, plan_stretches
 from model.tokenizer import BLANK_ID, WORD_BOUNDARY, Tokenizer
 from model.turns import Gate
 from model.unlocked_search import SearchSteps, searches_unlocked
@@ -58,6 +58,7 @@ class BeamSearch:
         language_model: what leads the search. Words that cannot be written in the units are left out.
         at_once: searches at the same time; None for one for each processor that this process may use.
         units: what is searched through; None for the tokenizer's.
+        stretches: how what is searched at once is cut.
 
     Attributes:
         config: the weights and widths that it searches with.
@@ -79,6 +80,7 @@ class BeamSearch:
         *,
         at_once: int | None = None,
         units: WordUnits | None = None,
+        stretches: StretchConfig = STRETCHES,
     ) -> None:
         if at_once is not None and at_once < 1:
             raise OptionError(f"{at_once} searches at once were asked for; 1 is the least")
@@ -101,6 +103,7 @@ class BeamSearch:
         except RuntimeError as error:
             raise OptionError(f"{language_model.path} is no language model that KenLM reads: {error}") from error
         self._tokenizer = tokenizer
+        self._stretches = stretches
         self.boundary = tokenizer.encode(WORD_BOUNDARY)[0]
         self._boundary_U = torch.full((units.n_units,), IMPOSSIBLE)
         self._boundary_U[units.boundary] = 0.0
@@ -202,7 +205,7 @@ class BeamSearch:
         `logprob` of a unit is the acoustic model's alone; a word's first unit has the search's evidence for the word.
         """
         units: list[DecodedUnit] = []
-        for first, end in plan_stretches(log_probs_SV[:, BLANK_ID]):
+        for first, end in plan_stretches(log_probs_SV[:, BLANK_ID], self._stretches):
             stretch_SV = log_probs_SV[first:end]
             results = self._results(stretch_SV)
             path_S, word_ids, _ = self._path(results[0].tokens, results[0].words)
@@ -227,7 +230,7 @@ class BeamSearch:
             raise OptionError(f"the {n} best hypotheses were asked for; 1 is the least")
         return [
             NBest(first, end, tuple(self._hypotheses(log_probs_SV[first:end], first, n)))
-            for first, end in plan_stretches(log_probs_SV[:, BLANK_ID])
+            for first, end in plan_stretches(log_probs_SV[:, BLANK_ID], self._stretches)
         ]
 
     def _hypotheses(self, log_probs_SV: Tensor, first_frame: int, n: int) -> list[Hypothesis]:

@@ -113,6 +113,12 @@ class Bundle:
         if units != outputs:
             raise OptionError(f"the tokenizer has {units} units with blank; the acoustic model gives {outputs}")
 
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one output frame to the next."""
+        front_end = self.front_end.config
+        return front_end.hop_samples * self.acoustic_model.config.subsampling / front_end.sample_rate_hz
+
 
 def save_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     """Write a bundle directory atomically, replacing one that is there.

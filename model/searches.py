@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from model.checkpoint import Bundle
+from model.stretches import StretchConfig
 
 if TYPE_CHECKING:
     from model.beam_search import BeamSearch
@@ -13,13 +14,14 @@ def make_search(bundle: Bundle) -> "BeamSearch | None":
     """The search with the bundle's n-gram model, by sounds where it has pronunciations; None where it has no model."""
     if bundle.language_model is None:
         return None
+    stretches = StretchConfig.of(bundle.frame_s)
     if bundle.language_model.pronunciations:
         from model.sound_search import SoundSearch  # flashlight need not be there for greedy decoding
 
-        return SoundSearch(bundle.tokenizer, bundle.language_model, bundle.letter_to_sound)
+        return SoundSearch(bundle.tokenizer, bundle.language_model, bundle.letter_to_sound, stretches=stretches)
     from model.beam_search import BeamSearch
 
-    return BeamSearch(bundle.tokenizer, bundle.language_model)
+    return BeamSearch(bundle.tokenizer, bundle.language_model, stretches=stretches)
 
 
 def make_full_search(bundle: Bundle) -> "BeamSearch | Rescorer | None":

@@ -32,7 +32,7 @@ from model.hypothesis import Hypothesis
 from model.language_model import LanguageModel
 from model.letter_to_sound import LetterToSound
 from model.phones import N_PHONES
-from model.stretches import plan_stretches
+from model.stretches import STRETCHES, StretchConfig, plan_stretches
 from model.tokenizer import BLANK_ID, Tokenizer
 from model.word_evidence import Reading, attach, hear, weigh
 from model.word_units import Sounds
@@ -63,12 +63,13 @@ class SoundSearch(BeamSearch):
         letter_to_sound: LetterToSound | None = None,
         *,
         at_once: int | None = None,
+        stretches: StretchConfig = STRETCHES,
     ) -> None:
         self._letter_to_sound = letter_to_sound
         self._n_letters = tokenizer.vocabulary_size
         self._spelled: dict[str, list[int]] = {}
         units = Sounds(language_model.pronunciations)
-        super().__init__(tokenizer, language_model, at_once=at_once, units=units)
+        super().__init__(tokenizer, language_model, at_once=at_once, units=units, stretches=stretches)
 
     def decode(self, log_probs_SO: Float[Tensor, "S O"]) -> list[DecodedUnit]:
         """The characters of the best words, in order of time, boundaries between words.
@@ -77,7 +78,7 @@ class SoundSearch(BeamSearch):
         and its sounds.
         """
         units: list[DecodedUnit] = []
-        for first, end in plan_stretches(log_probs_SO[:, BLANK_ID]):
+        for first, end in plan_stretches(log_probs_SO[:, BLANK_ID], self._stretches):
             stretch_SO = log_probs_SO[first:end]
             found = self._judged(stretch_SO)
             evidence = weigh([one.reading for one in found], found[0].log10probs)

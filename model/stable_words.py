@@ -20,7 +20,7 @@ from model.errors import OptionError
 from model.rejection import RejectionConfig
 from model.spelled_words import SpelledWord, split_words
 from model.stream_events import Final, Partial, StreamEvent
-from model.stretches import plan_stretches
+from model.stretches import StretchConfig, plan_stretches
 from model.tokenizer import BLANK_ID, Tokenizer
 from model.transcript import Segment
 
@@ -80,6 +80,7 @@ class StableWords:
         self._decode = decode
         self._tokenizer = tokenizer
         self._frame_s = frame_s
+        self._stretches = StretchConfig.of(frame_s)
         self._rejection, self._confidence = rejection, confidence
         self._pause_frames = max(1, round(config.pause_s / frame_s))
         self._edge_frames = round(config.edge_s / frame_s)
@@ -176,7 +177,8 @@ class StableWords:
         if len(known_SO) <= n_committed:
             return split_words(self._committed, self._tokenizer)
         # A stretch is searched as if nothing were before it, so those that are committed need not be searched again.
-        first = max(cut for cut, _ in plan_stretches(known_SO[:, BLANK_ID]) if cut <= n_committed)
+        cuts = (cut for cut, _ in plan_stretches(known_SO[:, BLANK_ID], self._stretches))
+        first = max(cut for cut in cuts if cut <= n_committed)
         origin = self._begin + first
         certain_SO = with_certain_path(
             known_SO,

@@ -5,40 +5,62 @@ Shape legend: S output frames.
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from jaxtyping import Float
 from torch import Tensor
 
-LONGEST_STRETCH_FRAMES = 750  # 30 s; a beam remembers every frame, so this bounds its memory
-# 0.24 s. A pause mostly ends a phrase, and a beam that begins anew has room for other words: docs/experiments.md.
-PAUSE_FRAMES = 6
+LONGEST_S = 30.0  # a beam remembers every frame, so this bounds its memory
+# A pause mostly ends a phrase, and a beam that begins anew has room for other words: docs/experiments.md.
+PAUSE_S = 0.24
 SURE = math.log(0.9)  # from here on, a frame's blank is sure
 
 
-def plan_stretches(
-    blank_logprobs_S: Float[Tensor, " S"], longest: int = LONGEST_STRETCH_FRAMES
-) -> Iterator[tuple[int, int]]:
-    """Cut S frames into stretches of at most `longest`, each `(first, end)`.
+@dataclass(frozen=True)
+class StretchConfig:
+    """How long a stretch may be, and what ends it sooner.
 
-    Cut is in the middle of every pause, a run of at least `PAUSE_FRAMES` sure blanks between other frames. Where there
+    Attributes:
+        longest: frames of a stretch at most.
+        pause: frames of a pause at least.
+    """
+
+    longest: int = 750
+    pause: int = 6
+
+    @classmethod
+    def of(cls, frame_s: float) -> "StretchConfig":
+        """30 s and 0.24 s in frames that are `frame_s` seconds apart; as many as the defaults where that is 0.04."""
+        return cls(max(1, round(LONGEST_S / frame_s)), max(1, round(PAUSE_S / frame_s)))
+
+
+STRETCHES = StretchConfig()
+
+
+def plan_stretches(
+    blank_logprobs_S: Float[Tensor, " S"], config: StretchConfig = STRETCHES
+) -> Iterator[tuple[int, int]]:
+    """Cut S frames into stretches of at most `config.longest`, each `(first, end)`.
+
+    Cut is in the middle of every pause, a run of at least `config.pause` sure blanks between other frames. Where there
     is none for too long, a cut is made in the second half of what may be taken, in the middle of the longest run of
     sure blanks, or else where the blank is surest. A stretch depends on no more than `longest` frames from its first.
     """
     blanks = blank_logprobs_S.tolist()
     first = 0
     while first < len(blanks):
-        window = blanks[first : first + longest]
-        cut = _first_pause(window)
+        window = blanks[first : first + config.longest]
+        cut = _first_pause(window, config.pause)
         if cut is None:
-            cut = len(window) if first + longest >= len(blanks) else _forced_cut(window)
+            cut = len(window) if first + config.longest >= len(blanks) else _forced_cut(window)
         yield first, first + cut
         first += cut
 
 
-def _first_pause(blanks: Sequence[float]) -> int | None:
+def _first_pause(blanks: Sequence[float], least: int) -> int | None:
     for start, end in _sure_runs(blanks):
-        if end - start >= PAUSE_FRAMES and start > 0 and end < len(blanks):
+        if end - start >= least and start > 0 and end < len(blanks):
             return (start + end) // 2
     return None
 

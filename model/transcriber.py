@@ -150,7 +150,7 @@ class Transcriber:
     @property
     def frame_s(self) -> float:
         """Seconds from one output frame to the next."""
-        return self._samples_per_frame / self.bundle.front_end.config.sample_rate_hz
+        return self.bundle.frame_s
 
     def transcribe(
         self,

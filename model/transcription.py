@@ -15,7 +15,7 @@ from model.confidence import ConfidenceWeights
 from model.decoder import DecodedUnit, append_stretch
 from model.rejection import RejectionConfig
 from model.stages import stage
-from model.stretches import LONGEST_STRETCH_FRAMES, plan_stretches
+from model.stretches import StretchConfig, plan_stretches
 from model.tokenizer import BLANK_ID, Tokenizer
 from model.transcript import Segment, Transcript
 
@@ -50,6 +50,7 @@ class Transcription:
         self._decode = decode
         self._tokenizer = tokenizer
         self._frame_s = frame_s
+        self._stretches = StretchConfig.of(frame_s)
         self._rejection = rejection
         self._boundary = boundary
         self._confidence, self._alternatives = confidence, alternatives
@@ -66,8 +67,8 @@ class Transcription:
             self._close(float("inf"))
             self._first_frame, self._rows_SO = first_frame, self._rows_SO[:0]
         self._rows_SO = torch.cat([self._rows_SO, log_probs_SO]) if len(self._rows_SO) else log_probs_SO
-        while len(waiting_SO := self._rows_SO[self._decoded :]) > LONGEST_STRETCH_FRAMES:
-            _, cut = next(plan_stretches(waiting_SO[:, BLANK_ID]))
+        while len(waiting_SO := self._rows_SO[self._decoded :]) > self._stretches.longest:
+            _, cut = next(plan_stretches(waiting_SO[:, BLANK_ID], self._stretches))
             self._search(cut)
             self._settle()
 

@@ -18,7 +18,7 @@ from model.beam_search import PIECE_FRAMES, BeamSearch
 from model.decoder import DecodedUnit, append_stretch, decode_greedy
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig, LanguageModel
-from model.stretches import plan_stretches
+from model.stretches import StretchConfig, plan_stretches
 from model.tokenizer import CharacterTokenizer
 from model.transcription import Transcription
 from model.turns import Rank, Turn, taking
@@ -208,7 +208,7 @@ def test_threads_give_what_one_gives(bigrams: Path) -> None:
 
 @given(st.lists(st.floats(-20, 0), max_size=200), st.integers(2, 50))
 def test_stretches_cover_every_frame_once_within_the_bound(blanks: list[float], longest: int) -> None:
-    stretches = list(plan_stretches(torch.tensor(blanks), longest))
+    stretches = list(plan_stretches(torch.tensor(blanks), StretchConfig(longest)))
     assert [frame for first, end in stretches for frame in range(first, end)] == list(range(len(blanks)))
     assert all(0 < end - first <= longest for first, end in stretches)
 
@@ -224,10 +224,10 @@ def test_without_a_pause_stretches_are_cut_where_the_blank_is_surest() -> None:
     blank_S = torch.full((100,), -5.0)
     blank_S[35:37] = 0.0
     blank_S[41:46] = 0.0
-    assert next(plan_stretches(blank_S, 60)) == (0, 43)
+    assert next(plan_stretches(blank_S, StretchConfig(60))) == (0, 43)
     blank_S[30:] = -5.0
     blank_S[50] = -4.0
-    assert next(plan_stretches(blank_S, 60)) == (0, 50)
+    assert next(plan_stretches(blank_S, StretchConfig(60))) == (0, 50)
 
 
 @given(st.lists(st.sampled_from([0.0, -5.0]), min_size=60, max_size=300), st.integers(20, 60))
@@ -235,10 +235,10 @@ def test_a_stretch_does_not_depend_on_what_comes_later(blanks: list[float], long
     blank_S = torch.tensor(blanks)
     at, piecewise = 0, []
     while len(blanks) - at > longest:
-        _, end = next(plan_stretches(blank_S[at : at + longest + 1], longest))
+        _, end = next(plan_stretches(blank_S[at : at + longest + 1], StretchConfig(longest)))
         piecewise.append((at, at + end))
         at += end
-    assert list(plan_stretches(blank_S, longest))[: len(piecewise)] == piecewise
+    assert list(plan_stretches(blank_S, StretchConfig(longest)))[: len(piecewise)] == piecewise
 
 
 def test_a_long_text_is_found_across_stretches(bigrams: Path) -> None:

@@ -18,6 +18,7 @@ from model.hot_words import HotWords
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.letter_to_sound import LetterToSound, LetterToSoundConfig, dump, parse
 from model.phones import N_PHONES, parse_pronunciations
+from model.searches import make_search
 from model.stream_events import Final, Partial
 from model.transcriber import Transcriber
 from tests.arpa import word_list_arpa
@@ -52,6 +53,21 @@ def spoken_bundle(make_bundle: BundleMaker, tmp_path: Path) -> Bundle:
 @pytest.fixture
 def noise() -> Waveform:
     return Waveform(np.random.default_rng(5).normal(0, 0.1, 32_000).astype(np.float32))
+
+
+def test_a_pause_is_as_long_at_any_frame_rate(make_bundle: BundleMaker, led_bundle: Bundle) -> None:
+    """A quarter of a second without letters ends a stretch, be it 6 frames of 40 ms or 12 of 20."""
+    for subsampling, frames in ((4, 6), (2, 12)):
+        bundle = replace(make_bundle(subsampling=subsampling), language_model=led_bundle.language_model)
+        assert bundle.frame_s * frames == pytest.approx(0.24)
+        search = make_search(bundle)
+        assert search is not None
+        for pause, n_stretches in ((frames - 1, 1), (frames, 2)):
+            blank_S = torch.tensor([0] * 5 + [1] * pause + [0] * 5)
+            scores_SV = torch.full((len(blank_S), bundle.tokenizer.vocabulary_size), -20.0)
+            scores_SV[:, 2] = 0.0
+            scores_SV[:, 0] = 40.0 * blank_S - 20.0
+            assert len(search.n_best(scores_SV.log_softmax(-1), 1)) == n_stretches
 
 
 def test_a_language_model_travels_with_its_bundle(led_bundle: Bundle, tmp_path: Path) -> None:

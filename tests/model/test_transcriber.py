@@ -20,7 +20,7 @@ from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
 from model.errors import BundleNotFoundError
 from model.rejection import RejectionConfig
-from model.stretches import LONGEST_STRETCH_FRAMES
+from model.stretches import StretchConfig
 from model.transcriber import Transcriber
 from model.transcript import Transcript
 from tests.model.conftest import BundleMaker
@@ -176,7 +176,7 @@ def test_a_transcript_that_grows_is_the_transcript_of_all_at_once(tiny_bundle: B
     waveform = noise(120.0)
     transcriber = Transcriber(tiny_bundle, detection=None, rejection=None, timing=None)
     log_probs_SV = transcriber.log_probs(waveform)
-    assert len(log_probs_SV) > 3 * LONGEST_STRETCH_FRAMES
+    assert len(log_probs_SV) > 3 * StretchConfig().longest
     at_once = build_segments(
         transcriber.decode(log_probs_SV),
         log_probs_SV,
