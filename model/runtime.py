@@ -13,17 +13,20 @@ points worse than torch's. No bound on log-probs stands in for that measurement,
 words depends on how sure the model is.
 """
 
+import importlib.metadata
 import importlib.util
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from model.acoustic_model import AcousticModel
+from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.cancellation import CancelToken
 from model.errors import OptionError
 from model.runtime_names import RUNTIMES, RuntimeChoice, RuntimeName
@@ -51,6 +54,17 @@ class Runtime(Protocol):
         cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
         """Log-probabilities and their lengths; arguments, results and errors as in `AcousticModel.forward`."""
+
+
+@runtime_checkable
+class ChoiceMemory(Protocol):
+    """Remembers what `auto` has chosen, from one process to the next."""
+
+    def recall(self, key: str) -> str | None:
+        """What was remembered under that key; None where nothing was, or where it cannot be read."""
+
+    def remember(self, key: str, name: str) -> None:
+        """Remember it, where that is possible."""
 
 
 class TorchRuntime:
@@ -135,6 +149,7 @@ def make_runtime(
     *,
     training: Mapping[str, Any] | None = None,
     threads: int | None = None,
+    memory: ChoiceMemory | None = None,
 ) -> Runtime:
     """The runtime of that name, or the fastest one that may be used.
 
@@ -143,12 +158,14 @@ def make_runtime(
         choice: a name, or `"auto"`.
         training: the bundle's training record, which says what rounding costs in words; only `"auto"` reads it.
         threads: processor threads of one call; None for as many as torch uses.
+        memory: what was measured before on such a processor is not measured again, which takes most of a second, and
+            the same audio has the same words after a restart.
 
     Raises:
         OptionError: it is not installed.
     """
     if choice == "auto":
-        choice, made = _choose(model, allowed_runtimes(training or {}), threads)
+        choice, made = _choose(model, allowed_runtimes(training or {}), threads, memory)
         if made is not None:
             return made
     if choice not in installed_runtimes():
@@ -185,21 +202,44 @@ def allowed_runtimes(training: Mapping[str, Any]) -> tuple[RuntimeName, ...]:
 
 def choose(model: AcousticModel, candidates: Iterable[RuntimeName], *, threads: int | None = None) -> RuntimeName:
     """The candidate that reads one row of 3 s soonest; measured once a process for each size of model."""
-    return _choose(model, tuple(candidates), threads)[0]
+    return _choose(model, tuple(candidates), threads, None)[0]
 
 
 def _choose(
-    model: AcousticModel, names: tuple[RuntimeName, ...], threads: int | None
+    model: AcousticModel, names: tuple[RuntimeName, ...], threads: int | None, memory: ChoiceMemory | None
 ) -> tuple[RuntimeName, Runtime | None]:
     """The fastest one's name, and itself where it was made to be measured: making one takes a third of a second."""
     key = (model.config, names, threads or torch.get_num_threads())
     with _choosing:
         if key in _chosen:
             return _chosen[key], None
+        told = memory.recall(_circumstances(*key)) if memory is not None else None
+        if told in names:
+            _chosen[key] = told
+            return _chosen[key], None
         made = {name: make_runtime(model, name, threads=threads) for name in names}
         seconds = _measure(made, model)
         _chosen[key] = min(names, key=seconds.__getitem__)
+        if memory is not None:
+            memory.remember(_circumstances(*key), _chosen[key])
         return _chosen[key], made[_chosen[key]]
+
+
+def _circumstances(config: AcousticModelConfig, names: tuple[RuntimeName, ...], threads: int) -> str:
+    """All that the fastest runtime may depend on: network, candidates, threads, processor and libraries."""
+    packages = ("torch", "onnxruntime") if "onnx" in names else ("torch",)
+    libraries = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    return "; ".join((_processor(), f"{threads} threads", *libraries, " or ".join(names), str(config)))
+
+
+def _processor() -> str:
+    """The processor's model, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    told = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(told, platform.processor() or platform.machine())
 
 
 _chosen: dict[object, RuntimeName] = {}

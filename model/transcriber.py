@@ -32,7 +32,7 @@ from model.errors import AlternativesError, HotWordError, OptionError
 from model.hot_words import HotWords
 from model.hypothesis import NBest
 from model.rejection import RejectionConfig
-from model.runtime import Runtime, TorchRuntime, make_runtime
+from model.runtime import ChoiceMemory, Runtime, TorchRuntime, make_runtime
 from model.runtime_names import RuntimeChoice
 from model.searches import make_full_search
 from model.sources import Audio, WaveformBlocks, as_waveform, opened
@@ -110,6 +110,7 @@ class Transcriber:
         threads: int | None = None,
         greedy: bool = False,
         runtime: RuntimeChoice = "auto",
+        memory: ChoiceMemory | None = None,
     ) -> "Transcriber":
         """Load a bundle directory.
 
@@ -119,6 +120,7 @@ class Transcriber:
             greedy: decode without the bundle's language model.
             runtime: what computes the acoustic model (`model.runtime`); `"auto"` takes the fastest here of those that
                 cost at most 0.3 points of word error rate.
+            memory: where the choice of `"auto"` is remembered; None measures it in every process.
 
         Raises:
             model.errors.BundleError: there is none, it is of another format version, or its hashes do not match.
@@ -129,7 +131,7 @@ class Transcriber:
                 raise OptionError(f"{threads} threads were asked for; 1 is the least")
             torch.set_num_threads(threads)
         bundle = load_bundle(path)
-        computed_by = make_runtime(bundle.acoustic_model, runtime, training=bundle.training)
+        computed_by = make_runtime(bundle.acoustic_model, runtime, training=bundle.training, memory=memory)
         return cls(bundle, greedy=greedy, runtime=computed_by)
 
     @property

@@ -32,6 +32,7 @@ from service.processors import usable_processors
 from service.promotions import Promotions
 from service.recent_transcripts import RecentTranscripts, digest
 from service.registry import Model, Registry
+from service.runtime_memory import RuntimeMemory
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -259,7 +260,8 @@ class ServedModel:
         HOUSE.n_processors = available
         threads = settings.threads or available
         # Every thread computes another batch: two that share an LSTM's products wait for each other in every frame.
-        transcriber = Transcriber.from_bundle(path, threads=1, runtime=settings.runtime)
+        memory = RuntimeMemory(settings.state_dir)
+        transcriber = Transcriber.from_bundle(path, threads=1, runtime=settings.runtime, memory=memory)
         batching = BatchingRuntime(
             transcriber.runtime, most_rows=settings.batch_rows, at_once=threads, on_batch=self.on_batch
         )

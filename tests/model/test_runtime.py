@@ -140,6 +140,57 @@ def test_auto_takes_the_fastest_once(tiny_bundle: Bundle, monkeypatch: pytest.Mo
     assert make_runtime(acoustic_model, "auto", training=record).name == "onnx-int8"
 
 
+class Notes(dict[str, str]):
+    """A memory."""
+
+    def recall(self, key: str) -> str | None:
+        return self.get(key)
+
+    def remember(self, key: str, name: str) -> None:
+        self[key] = name
+
+
+def test_what_was_measured_is_remembered_from_one_process_to_the_next(
+    make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def measure(runtimes: Mapping[RuntimeName, model.runtime.Runtime], _: AcousticModel) -> dict[RuntimeName, float]:
+        measured.extend(runtimes)
+        return {name: {"torch": 2.0, "onnx": 1.0}[name] for name in runtimes}
+
+    def in_a_new_process(threads: int = 1, **sizes: int) -> str:
+        monkeypatch.setattr(model.runtime, "_chosen", {})
+        acoustic_model = make_bundle(**sizes).acoustic_model
+        return make_runtime(acoustic_model, "auto", threads=threads, memory=notes).name
+
+    monkeypatch.setattr(model.runtime, "_measure", measure)
+    notes = Notes()
+    assert in_a_new_process() == "onnx"
+    assert measured == ["torch", "onnx"]
+    notes.update(dict.fromkeys(notes, "torch"))  # so that it can be seen where the answer comes from
+    assert in_a_new_process() == "torch"
+    assert measured == ["torch", "onnx"]
+
+    for other in ({"threads": 2}, {"hidden_size": 8}):
+        assert in_a_new_process(**other) == "onnx"
+    monkeypatch.setattr(model.runtime, "_processor", lambda: "another processor")
+    assert in_a_new_process() == "onnx"
+    assert len(notes) == 4
+    assert len(measured) == 2 * 4
+
+
+@pytest.mark.parametrize("told", ["onnx-int8", "cuda", ""])
+def test_what_may_not_be_taken_is_not_taken_because_it_is_remembered(
+    make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setattr(model.runtime, "_chosen", {})
+    notes = MagicMock()
+    notes.recall.return_value = told
+    assert make_runtime(make_bundle().acoustic_model, "auto", memory=notes).name in ("torch", "onnx")
+    notes.remember.assert_called_once()
+
+
 def test_a_moment_in_which_the_machine_is_busy_falls_on_all(
     tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
