@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from model.compute_threads import prefer_throughput
 from model.turns import Rank, taking
 from service.errors import QueueFullError
 from service.scheduled import Job
@@ -86,7 +85,7 @@ class Scheduler:
         self._max_waiting = max_waiting
         self._max_per_key = max_per_key
         n_threads = MAX_LIVE_THREADS + self._max_in_house + background_workers
-        self._pool = ThreadPoolExecutor(n_threads, "transcribe", initializer=prefer_throughput)
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="transcribe")
         self._lock = threading.Lock()
         self._waiting: dict[Rank, WaitingLine[Job[Any]]] = {rank: WaitingLine() for rank in Rank}
         self._runs: dict[Job[Any], Callable[[], None]] = {}  # of those that wait

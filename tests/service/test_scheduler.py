@@ -1,8 +1,6 @@
 """Places and lines: who runs, who waits, who is refused."""
 
 import asyncio
-import os
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -259,14 +257,5 @@ def test_an_error_of_the_work_is_its_result() -> None:
         with pytest.raises(ZeroDivisionError):
             await scheduler.submit(fail).finished
         assert scheduler.load().running[Rank.INTERACTIVE] == 0
-
-    scheduled(test)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this policy")
-def test_work_does_not_displace_the_event_loop() -> None:
-    async def test(scheduler: Scheduler) -> None:
-        assert await scheduler.submit(lambda _: os.sched_getscheduler(0)).finished == os.SCHED_BATCH
-        assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
     scheduled(test)
