@@ -1,7 +1,7 @@
 """The state directory as it was at one moment, in one tar file, taken while servers and workers go on.
 
     backup.json        what is in the file: the first member
-    keys.json …        everything of the state directory but locks
+    keys.json …        everything of the state directory but locks and what this machine has measured of itself
     jobs/jobs.sqlite   a copy by SQLite's own means
     jobs/audio/…       the audio of that copy's jobs
 
@@ -25,6 +25,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service.errors import BackupError
 from service.jobs.database import BUSY_S, FILE_NAME, make_folder
+from service.runtime_memory import FILE as RUNTIMES_FILE
+from service.runtime_memory import LOCK_FILE as RUNTIMES_LOCK_FILE
 from service.state import locked, newer_format
 
 MANIFEST = "backup.json"
@@ -32,6 +34,7 @@ LOCK_FILE = "backup.lock"
 STAGING = ".backup"  # in the state directory, since only there files can be linked
 DATABASE = f"jobs/{FILE_NAME}"
 AUDIO = "jobs/audio"
+MEASURED = (RUNTIMES_FILE, RUNTIMES_LOCK_FILE)
 LARGEST_MANIFEST = 64 * 1024 * 1024
 COPY_BYTES = 1024 * 1024
 
@@ -111,8 +114,12 @@ def read_backup(source: BinaryIO, state_dir: Path) -> Manifest:
 
 
 def _contents(state_dir: Path) -> list[Path]:
-    """What is in it, but for the folder that a file system of its own comes with and that its user cannot open."""
-    return [entry for entry in state_dir.iterdir() if entry.name != "lost+found"]
+    """What is in it, but for what is there without anybody having kept something.
+
+    That is the folder that a file system of its own comes with and that its user cannot open, and what a server
+    measures at its first start.
+    """
+    return [entry for entry in state_dir.iterdir() if entry.name not in ("lost+found", *MEASURED)]
 
 
 @contextmanager
@@ -157,13 +164,13 @@ def _database_and_audio(state_dir: Path, staging: Path) -> dict[str, Path]:
 
 
 def _others(state_dir: Path) -> list[str]:
-    """Names of all files but the jobs' rows and audio, locks, and what is being written."""
+    """Names of all files but the jobs' rows and audio, locks, what was measured, and what is being written."""
     names = []
     for folder, folders, files in os.walk(state_dir):
         folders[:] = [name for name in folders if not name.startswith(".") and Path(folder, name) != state_dir / AUDIO]
         for name in files:
             path = Path(folder, name)
-            passing = name.startswith(".") or name.endswith(".lock") or name.startswith(FILE_NAME)
+            passing = name.startswith(".") or name.endswith(".lock") or name.startswith(FILE_NAME) or name in MEASURED
             if not passing and path.is_file() and not path.is_symlink():
                 names.append(path.relative_to(state_dir).as_posix())
     return names

@@ -25,6 +25,7 @@ from service.jobs.jobs import Jobs
 from service.keys import KeyFile
 from service.promotions import Promotions
 from service.recogniser import Progress
+from service.runtime_memory import RuntimeMemory
 from service.schemas import TranscriptionOptions
 from service.settings import Settings
 from tests.service.conftest import wait_until
@@ -177,6 +178,15 @@ def test_what_a_file_system_comes_with_is_left_alone(state: Path, tmp_path: Path
         read_backup(io.BytesIO(whole[: len(whole) // 2]), tmp_path / "restored")
     assert sorted(path.name for path in (tmp_path / "restored").rglob("*")) == ["#1", "lost+found"]
     read_backup(io.BytesIO(whole), tmp_path / "restored")
+
+
+def test_a_server_that_was_only_started_is_not_in_the_way(state: Path, tmp_path: Path) -> None:
+    """It remembers which runtime is the fastest there, which no backup holds either: another machine has another."""
+    RuntimeMemory(state).remember("that processor", "torch")
+    RuntimeMemory(tmp_path / "restored").remember("this processor", "onnx")
+    assert "runtimes.json" not in read_backup(io.BytesIO(backed_up(state)), tmp_path / "restored").files
+    assert (tmp_path / "restored" / "keys.json").is_file()
+    assert RuntimeMemory(tmp_path / "restored").recall("this processor") == "onnx"
 
 
 def test_a_backup_by_a_newer_version_is_refused(tmp_path: Path) -> None:
