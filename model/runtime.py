@@ -228,8 +228,16 @@ def _choose(
 def _circumstances(config: AcousticModelConfig, names: tuple[RuntimeName, ...], threads: int) -> str:
     """All that the fastest runtime may depend on: network, candidates, threads, processor and libraries."""
     packages = ("torch", "onnxruntime") if "onnx" in names else ("torch",)
-    libraries = [f"{package} {importlib.metadata.version(package)}" for package in packages]
+    libraries = [f"{package} {_version(package)}" for package in packages]
     return "; ".join((_processor(), f"{threads} threads", *libraries, " or ".join(names), str(config)))
+
+
+def _version(package: str) -> str:
+    """An installed package's version; its module may have come under another name, such as onnxruntime-gpu."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def _processor() -> str:

@@ -1,5 +1,6 @@
 """Every runtime says what torch says, within its bound, alone and in a batch; `auto` takes none that costs words."""
 
+import importlib.metadata
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 import model.runtime
 from features.audio import decode_audio
-from model.acoustic_model import AcousticModel
+from model.acoustic_model import AcousticModel, AcousticModelConfig
 from model.cancellation import CancelToken
 from model.checkpoint import Bundle
 from model.errors import OptionError
@@ -178,6 +179,14 @@ def test_what_was_measured_is_remembered_from_one_process_to_the_next(
     assert in_a_new_process() == "onnx"
     assert len(notes) == 4
     assert len(measured) == 2 * 4
+
+
+def test_a_library_may_have_been_installed_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_version(package: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.version", no_version)
+    assert "onnxruntime of unknown version" in model.runtime._circumstances(AcousticModelConfig(), ("torch", "onnx"), 1)
 
 
 @pytest.mark.parametrize("told", ["onnx-int8", "cuda", ""])
