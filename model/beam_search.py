@@ -4,7 +4,7 @@ Shape legend: S output frames, V vocabulary.
 
 Of all ways to write the audio with words of the lexicon, the search looks for the one with the highest
 
-    log P(path | audio) − blank_penalty · blanks in it + lm_weight · log10 P(words) + word_bonus · number of words
+    log P(path | audio) − penalties of its blanks and boundaries + lm_weight · log10 P(words) + word_bonus · words
 
 keeping `beam_size` beginnings at every frame; hot words add their boost. Source: Graves and Jaitly, "Towards end-to-end
 speech recognition with recurrent neural networks", ICML 2014; the search itself is flashlight's (Kahn et al.,
@@ -241,9 +241,10 @@ class BeamSearch:
             if words in found:
                 continue
             acoustic = float(log_probs_SV.gather(1, torch.tensor(path_S).unsqueeze(1)).double().sum())
-            acoustic -= self.config.blank_penalty * path_S.count(BLANK_ID)
-            word_log10probs = self._spread(word_ids, self._word_log10probs(word_ids, self._lm.start(False)))
             config = self.config
+            acoustic -= config.blank_penalty * path_S.count(BLANK_ID)
+            acoustic -= config.boundary_penalty * path_S.count(self._units.boundary)
+            word_log10probs = self._spread(word_ids, self._word_log10probs(word_ids, self._lm.start(False)))
             score = acoustic + config.lm_weight * sum(word_log10probs) + config.word_bonus * len(words) + boost
             found[words] = Hypothesis(words, units, acoustic, word_log10probs, score, boost)
             if len(found) == n:
@@ -277,6 +278,7 @@ class BeamSearch:
         # in which it costs nothing.
         with_end_SU = torch.cat([self._units.columns(log_probs_SO), self._boundary_U.unsqueeze(0)]).float()
         with_end_SU[:-1, BLANK_ID] -= self.config.blank_penalty
+        with_end_SU[:-1, self._units.boundary] -= self.config.boundary_penalty
         ends_SX = with_end_SU[:, self._units.boundary, None] + torch.tensor(self._hot.added)
         with_end_SU = torch.cat([with_end_SU, ends_SX], 1).contiguous()
         # One for every search: it holds the beam.

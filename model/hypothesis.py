@@ -12,8 +12,8 @@ class Hypothesis:
     Attributes:
         words: in order, lower case; none where nothing was said.
         units: the units of the best path that spells them, in order of time, frames counted from the audio's start.
-        acoustic_logprob: natural-log probability of that path by the acoustic model, less the search's `blank_penalty`
-            for each of its blanks; at most 0 where that is not negative.
+        acoustic_logprob: natural-log probability of that path by the acoustic model, less the search's penalties for
+            its blanks and boundaries; at most 0 where these are not negative.
         word_log10probs: log10 probability of each word after those before it, and last that of the sentence's end, by
             the n-gram model; one more than there are words.
         score: what hypotheses are ordered by, the higher the better.

@@ -26,6 +26,7 @@ class BeamSearchConfig:
         beam_threshold: beginnings worse than the best by more than this are dropped.
         letter_weight: share that the letters have in what is heard, 0..1, where words are searched by their sounds
             (`model.sound_search`).
+        boundary_penalty: like `blank_penalty`, taken from the log-probability of the boundary between words.
     """
 
     lm_weight: float = 1.5
@@ -35,6 +36,7 @@ class BeamSearchConfig:
     beam_units: int = 12
     beam_threshold: float = 25.0
     letter_weight: float = 0.0
+    boundary_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         sizes_fit = 1 <= self.beam_size <= WIDEST_BEAM and 1 <= self.beam_units <= WIDEST_BEAM
@@ -43,10 +45,9 @@ class BeamSearchConfig:
                 f"beam_size is {self.beam_size}, beam_units {self.beam_units}, beam_threshold {self.beam_threshold}; "
                 f"1 to {WIDEST_BEAM}, the same, and above 0 are possible"
             )
-        if not (math.isfinite(self.word_bonus) and math.isfinite(self.blank_penalty)):
-            raise OptionError(
-                f"word_bonus is {self.word_bonus} and blank_penalty {self.blank_penalty}; both have to be finite"
-            )
+        for name in ("word_bonus", "blank_penalty", "boundary_penalty"):
+            if not math.isfinite(getattr(self, name)):
+                raise OptionError(f"{name} is {getattr(self, name)}; it has to be finite")
         if not 0 <= self.letter_weight <= 1:
             raise OptionError(f"letter_weight is {self.letter_weight}; it must lie in 0..1")
         if not (self.lm_weight == 0 or LEAST_WEIGHT <= self.lm_weight < float("inf")):

@@ -7,12 +7,13 @@ spelling. So the search goes through a lexicon of pronunciations, in the phones'
 (`model.beam_search`). Of the word sequences it ends with, the best few are judged by the letters' columns too:
 
     score = (1 − letter_weight) · log P(phones | audio) + letter_weight · log P(letters | audio)
-            − blank penalties + lm_weight · log10 P(words) + word_bonus · number of words
+            − penalties + lm_weight · log10 P(words) + word_bonus · number of words
 
-where both probabilities are those of all CTC paths which give the words, of the phones' as many as the beam holds. Two
-heads of one network err in different places, and homophones are told apart by nothing but the language model and the
-letters. At last the letters of the best words are aligned to the audio (`model.forced_alignment`), so that everything
-behind the search has characters with times, whichever way the words were found.
+where both probabilities are those of all CTC paths which give the words, of the phones' as many as the beam holds, with
+the penalties of blank and boundary for either. Two heads of one network err in different places, and homophones are
+told apart by nothing but the language model and the letters. At last the letters of the best words are aligned to
+the audio (`model.forced_alignment`), so that everything behind the search has characters with times, whichever way the
+words were found.
 """
 
 import math
@@ -150,6 +151,7 @@ class SoundSearch(BeamSearch):
         """Natural-log probability of each sequence's letters; minus infinity where the frames are too few for them."""
         letters_SV = log_probs_SO[:, : self._n_letters].float().clone()
         letters_SV[:, BLANK_ID] -= self.config.blank_penalty
+        letters_SV[:, self.boundary] -= self.config.boundary_penalty
         targets = [torch.tensor(self._letters(one)) for one in sequences]
         n_frames, n_rows = len(letters_SV), len(targets)
         losses_N = nn.functional.ctc_loss(

@@ -88,6 +88,7 @@ def attach(
     lm_weight: Annotated[float, typer.Option(help="Weight of the model's log10 probability.")] = 1.5,
     word_bonus: Annotated[float, typer.Option(help="Added for every word.")] = 1.0,
     blank_penalty: Annotated[float, typer.Option(help="Taken from the blank's log-probability, in nats.")] = 0.0,
+    boundary_penalty: Annotated[float, typer.Option(help="The same of the boundary between words.")] = 0.0,
     beam_size: Annotated[int, typer.Option(min=1, help="Beginnings kept at every frame.")] = 50,
     beam_units: Annotated[int, typer.Option(min=1, help="Best units of a frame that they go on with.")] = 12,
     beam_threshold: Annotated[float, typer.Option(help="Worse than the best by more than this, they are left.")] = 25.0,
@@ -120,6 +121,7 @@ def attach(
             lm_weight=lm_weight,
             word_bonus=word_bonus,
             blank_penalty=blank_penalty,
+            boundary_penalty=boundary_penalty,
             beam_size=beam_size,
             beam_units=beam_units,
             beam_threshold=beam_threshold,
@@ -156,11 +158,14 @@ def tune(
     blank_penalty: Annotated[
         list[float] | None, typer.Option(help="A penalty to try, in nats.", show_default="the bundle's own")
     ] = None,
+    boundary_penalty: Annotated[
+        list[float] | None, typer.Option(help="The same for boundaries.", show_default="the bundle's own")
+    ] = None,
     letter_weight: Annotated[
         list[float] | None, typer.Option(help="A share of the letters to try.", show_default="the bundle's own")
     ] = None,
 ) -> None:
-    """Find the weight of the language model, the word bonus and the blank penalty with the fewest word errors."""
+    """Find the weight of the language model, the word bonus and the penalties with the fewest word errors."""
     with clear_errors():
         from dataclasses import replace
 
@@ -178,11 +183,13 @@ def tune(
                 word_bonuses=word_bonus or [0.0, 1.0, 2.0, 3.0],
                 blank_penalties=blank_penalty,
                 letter_weights=letter_weight,
+                boundary_penalties=boundary_penalty,
                 progress=advance,
             )
         for trial in trials:
             weights = f"--lm-weight {trial.search.lm_weight:g} --word-bonus {trial.search.word_bonus:g}"
             weights += f" --blank-penalty {trial.search.blank_penalty:g}"
+            weights += f" --boundary-penalty {trial.search.boundary_penalty:g}"
             if loaded.language_model is not None and loaded.language_model.pronunciations:
                 weights += f" --letter-weight {trial.search.letter_weight:g}"
             typer.echo(f"WER {trial.words.rate:.2%}  {weights}")

@@ -36,21 +36,28 @@ def tune(
     word_bonuses: Sequence[float],
     blank_penalties: Sequence[float] | None = None,
     letter_weights: Sequence[float] | None = None,
+    boundary_penalties: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
     """Try every combination on the utterances; the best trial comes first.
 
-    The acoustic model runs once. Without `blank_penalties` or `letter_weights` the bundle's own is kept. `progress` is
-    called with the trials done and the trials in all.
+    The acoustic model runs once. What is None is kept as the bundle has it. `progress` is called with the trials done
+    and the trials in all.
 
     Raises:
         OptionError: the bundle has no language model, or there is nothing to try.
     """
     if bundle.language_model is None:
         raise OptionError(f"bundle {bundle.name!r} has no language model to tune; attach one first")
-    penalties = [bundle.language_model.search.blank_penalty] if blank_penalties is None else blank_penalties
-    letters = [bundle.language_model.search.letter_weight] if letter_weights is None else letter_weights
-    combinations = list(itertools.product(lm_weights, word_bonuses, penalties, letters))
+    own = bundle.language_model.search
+    tried: dict[str, Sequence[float]] = {
+        "lm_weight": lm_weights,
+        "word_bonus": word_bonuses,
+        "blank_penalty": [own.blank_penalty] if blank_penalties is None else blank_penalties,
+        "boundary_penalty": [own.boundary_penalty] if boundary_penalties is None else boundary_penalties,
+        "letter_weight": [own.letter_weight] if letter_weights is None else letter_weights,
+    }
+    combinations = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
     if not combinations or not utterances:
         raise OptionError(
             f"there are {len(combinations)} combinations of weights and {len(utterances)} utterances; 1 is the least"
@@ -61,14 +68,8 @@ def tune(
     search = make_search(bundle)
     assert search is not None
     trials = []
-    for done, (weight, bonus, penalty, letter_weight) in enumerate(combinations, 1):
-        config = replace(
-            bundle.language_model.search,
-            lm_weight=weight,
-            word_bonus=bonus,
-            blank_penalty=penalty,
-            letter_weight=letter_weight,
-        )
+    for done, weights in enumerate(combinations, 1):
+        config = replace(own, **weights)  # type: ignore[arg-type]
         hypotheses = list(_texts(search.with_config(config), heard, bundle))
         trials.append(Trial(config, word_errors(references, hypotheses)))
         if progress:

@@ -25,6 +25,7 @@ from model.turns import Rank, Turn, taking
 from tests.arpa import arpa
 
 TOKENIZER = CharacterTokenizer(" ab")
+BOUNDARY = TOKENIZER.encode(" ")[0]
 WORDS = ("A", "AB", "BB", "BA")
 # log10 probabilities of a bigram model with back-off, as an ARPA file has them
 UNIGRAMS = {"<s>": -99.0, "</s>": -1.0, "<unk>": -2.0, "A": -0.9, "AB": -0.5, "BB": -0.7, "BA": -1.1}
@@ -40,8 +41,18 @@ def bigrams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def language_model(bigrams: Path, lm_weight: float, word_bonus: float, blank_penalty: float = 0.0) -> LanguageModel:
-    search = BeamSearchConfig(lm_weight, word_bonus, blank_penalty, beam_size=2000, beam_units=4, beam_threshold=1e6)
+def language_model(
+    bigrams: Path, lm_weight: float, word_bonus: float, blank_penalty: float = 0.0, boundary_penalty: float = 0.0
+) -> LanguageModel:
+    search = BeamSearchConfig(
+        lm_weight,
+        word_bonus,
+        blank_penalty,
+        beam_size=2000,
+        beam_units=4,
+        beam_threshold=1e6,
+        boundary_penalty=boundary_penalty,
+    )
     return LanguageModel(bigrams, WORDS, search)
 
 
@@ -54,7 +65,11 @@ def log10_probability(words: list[str]) -> float:
 
 
 def best_by_brute_force(
-    log_probs_SV: Tensor, lm_weight: float, word_bonus: float, blank_penalty: float = 0.0
+    log_probs_SV: Tensor,
+    lm_weight: float,
+    word_bonus: float,
+    blank_penalty: float = 0.0,
+    boundary_penalty: float = 0.0,
 ) -> dict[str, float]:
     """Score of every text that any path spells: its best path, language model and words."""
     scores: dict[str, float] = defaultdict(lambda: -math.inf)
@@ -64,7 +79,7 @@ def best_by_brute_force(
         if not set(words) <= set(WORDS):
             continue
         acoustic = sum(float(log_probs_SV[frame, unit]) for frame, unit in enumerate(path))
-        acoustic -= blank_penalty * path.count(0)
+        acoustic -= blank_penalty * path.count(0) + boundary_penalty * path.count(BOUNDARY)
         score = acoustic + lm_weight * log10_probability(words) + word_bonus * len(words)
         scores[" ".join(text.split())] = max(scores[" ".join(text.split())], score)
     return scores
@@ -89,16 +104,16 @@ def test_the_search_finds_the_best_of_all_paths(
     st.integers(3, 5),
     st.just(0.0) | st.floats(1e-6, 3.0),
     st.floats(-1.0, 2.0),
-    st.floats(0.0, 2.0),
+    st.tuples(st.floats(0.0, 2.0), st.floats(-1.0, 2.0)),
     st.integers(2, 30),
 )
 def test_the_n_best_are_the_best_of_all_texts_and_say_what_speaks_for_each(
-    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, blank_penalty: float, n: int
+    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, penalties: tuple[float, float], n: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     log_probs_SV = (3 * torch.randn(n_frames, 4, generator=generator)).log_softmax(-1)
-    scores = best_by_brute_force(log_probs_SV, lm_weight, word_bonus, blank_penalty)
-    search = BeamSearch(TOKENIZER, language_model(bigrams, lm_weight, word_bonus, blank_penalty))
+    scores = best_by_brute_force(log_probs_SV, lm_weight, word_bonus, *penalties)
+    search = BeamSearch(TOKENIZER, language_model(bigrams, lm_weight, word_bonus, *penalties))
     (found,) = search.n_best(log_probs_SV, n)
     assert (found.first_frame, found.end_frame) == (0, n_frames)
     assert len({hypothesis.text for hypothesis in found.hypotheses}) == min(n, len(scores))

@@ -30,6 +30,7 @@ from model.tokenizer import CharacterTokenizer
 from tests.arpa import arpa
 
 TOKENIZER = CharacterTokenizer(" acdek")
+BOUNDARY = TOKENIZER.encode(" ")[0]
 V = TOKENIZER.vocabulary_size
 WORDS = ("CAKE", "ACE", "ADD", "AD", "CAD")
 # `add` and `ad` sound the same; `ace` has two ways. The search hears K, EY, D and S.
@@ -54,6 +55,7 @@ def search_of(
     lm_weight: float = 1.0,
     word_bonus: float = 0.0,
     blank_penalty: float = 0.0,
+    boundary_penalty: float = 0.0,
     letter_weight: float = 0.0,
     pronunciations: dict[str, tuple[Pronunciation, ...]] | None = None,
 ) -> SoundSearch:
@@ -65,6 +67,7 @@ def search_of(
         beam_units=N_PHONES,
         beam_threshold=1e6,
         letter_weight=letter_weight,
+        boundary_penalty=boundary_penalty,
     )
     return SoundSearch(TOKENIZER, LanguageModel(bigrams, WORDS, config, pronunciations or PRONUNCIATIONS))
 
@@ -102,6 +105,8 @@ def scores_by_brute_force(log_probs_SO: Tensor, config: BeamSearchConfig) -> dic
     phones_SP, letters_SV = log_probs_SO[:, V:].clone(), log_probs_SO[:, :V].clone()
     phones_SP[:, 0] -= config.blank_penalty
     letters_SV[:, 0] -= config.blank_penalty
+    phones_SP[:, PHONE_BOUNDARY_ID] -= config.boundary_penalty
+    letters_SV[:, BOUNDARY] -= config.boundary_penalty
     meanings: defaultdict[Pronunciation, list[str]] = defaultdict(list)
     for word, ways in PRONUNCIATIONS.items():
         for way in ways:
@@ -140,11 +145,20 @@ def words_of(units: list[DecodedUnit]) -> tuple[str, ...]:
 
 
 @settings(max_examples=10, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0.1, 2.0), st.floats(-1.0, 2.0), st.floats(0.0, 1.0))
+@given(
+    st.integers(0, 10_000),
+    st.integers(2, 5),
+    st.floats(0.1, 2.0),
+    st.floats(-1.0, 2.0),
+    st.tuples(st.floats(0.0, 1.0), st.floats(-1.0, 1.0)),
+)
 def test_the_search_finds_the_best_of_all_paths(
-    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, blank_penalty: float
+    bigrams: Path, seed: int, n_frames: int, lm_weight: float, word_bonus: float, penalties: tuple[float, float]
 ) -> None:
-    search = search_of(bigrams, lm_weight=lm_weight, word_bonus=word_bonus, blank_penalty=blank_penalty)
+    blank, boundary = penalties
+    search = search_of(
+        bigrams, lm_weight=lm_weight, word_bonus=word_bonus, blank_penalty=blank, boundary_penalty=boundary
+    )
     log_probs_SO = made_log_probs(seed, n_frames)
     scores = scores_by_brute_force(log_probs_SO, search.config)
     (found,) = search.n_best(log_probs_SO, 50)
@@ -158,7 +172,7 @@ def test_the_search_finds_the_best_of_all_paths(
 @settings(max_examples=5, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.1, 1.0))
 def test_the_letters_have_their_share_in_the_score(bigrams: Path, seed: int, letter_weight: float) -> None:
-    search = search_of(bigrams, letter_weight=letter_weight, blank_penalty=0.3, word_bonus=3.0)
+    search = search_of(bigrams, letter_weight=letter_weight, blank_penalty=0.3, boundary_penalty=0.4, word_bonus=3.0)
     log_probs_SO = made_log_probs(seed, 5)
     scores = scores_by_brute_force(log_probs_SO, search.config)
     (found,) = search.n_best(log_probs_SO, 50)

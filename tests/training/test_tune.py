@@ -32,9 +32,11 @@ def test_the_errors_of_a_trial_are_those_of_an_evaluation_with_its_weights(
         lm_weights=[0.5, 2.0],
         word_bonuses=[-5.0, 5.0],
         blank_penalties=[0.0, 3.0],
+        boundary_penalties=[0.0, 2.0],
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(done, 8) for done in range(1, 9)]
+    assert seen == [(done, 16) for done in range(1, 17)]
+    assert len({trial.search for trial in trials}) == 16
     assert [t.words.rate for t in trials] == sorted(t.words.rate for t in trials)
     assert len({t.words for t in trials}) > 1
     assert led_bundle.language_model is not None
