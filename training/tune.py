@@ -6,6 +6,7 @@ Shape legend: S output frames, O outputs of the acoustic model.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -57,7 +58,9 @@ def tune(
         "boundary_penalty": [own.boundary_penalty] if boundary_penalties is None else boundary_penalties,
         "letter_weight": [own.letter_weight] if letter_weights is None else letter_weights,
     }
-    combinations = [dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())]
+    combinations: list[dict[str, Any]] = [
+        dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())
+    ]
     if not combinations or not utterances:
         raise OptionError(
             f"there are {len(combinations)} combinations of weights and {len(utterances)} utterances; 1 is the least"
@@ -69,7 +72,7 @@ def tune(
     assert search is not None
     trials = []
     for done, weights in enumerate(combinations, 1):
-        config = replace(own, **weights)  # type: ignore[arg-type]
+        config = replace(own, **weights)
         hypotheses = list(_texts(search.with_config(config), heard, bundle))
         trials.append(Trial(config, word_errors(references, hypotheses)))
         if progress:
