@@ -17,6 +17,7 @@ from features.normalization import GlobalCMVN
 from model.acoustic_model import AcousticModel, AcousticModelConfig
 from training.augment import AugmentConfig, spec_augment, warp_frequencies
 from training.dataset import Batch
+from training.denominator import PhoneDenominator
 from training.errors import RecipeError
 from training.phones import PhoneTargets
 from training.sampler import LENGTH_STEP_S
@@ -41,6 +42,9 @@ class ObjectiveConfig:
             (`acoustic_model.n_phones`), and above 0 there.
         phone_dictionary: file in CMUdict's format; a relative path is relative to the working directory. An utterance
             with a word that is not in it, or with more phones than frames, has no CTC loss on phones.
+        phone_mmi: share, 0..1, of the logarithm of `training.denominator` that is added to the CTC loss on phones: with
+            1 the transcript competes with all other phone sequences, by a trigram of the training transcripts. Source:
+            Xiang and Ou, ICASSP 2019, who keep a tenth of CTC or less beside it (0.9).
     """
 
     consistency_weight: float = 0.0
@@ -48,6 +52,7 @@ class ObjectiveConfig:
     intermediate_layers: tuple[int, ...] = ()
     phone_weight: float = 0.0
     phone_dictionary: str = ""
+    phone_mmi: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("consistency_weight", "phone_weight"):
@@ -61,6 +66,10 @@ class ObjectiveConfig:
             )
         if self.phone_weight and not self.phone_dictionary:
             raise RecipeError(f"objective.phone_weight is {self.phone_weight}; phone_dictionary must name a file")
+        if not 0 <= self.phone_mmi <= 1:
+            raise RecipeError(f"objective.phone_mmi is {self.phone_mmi}; it must lie in 0..1")
+        if self.phone_mmi and not self.phone_weight:
+            raise RecipeError(f"objective.phone_mmi is {self.phone_mmi}; it needs a phone_weight above 0")
 
     def verify(self, model: AcousticModelConfig, augment: AugmentConfig) -> None:
         """Check against the rest of the recipe.
@@ -131,6 +140,7 @@ class Objective:
         augment: the SpecAugment masks and the warp of the frequencies.
         front_end, cmvn: what the network hears through.
         phones: gives the targets of the phone loss; needed where there is one.
+        denominator: what these targets compete with; needed where `phone_mmi` is above 0.
     """
 
     def __init__(
@@ -140,9 +150,10 @@ class Objective:
         front_end: FrontEnd,
         cmvn: GlobalCMVN,
         phones: PhoneTargets | None = None,
+        denominator: PhoneDenominator | None = None,
     ) -> None:
         self._config, self._augment = config, augment
-        self._front_end, self._cmvn, self._phones = front_end, cmvn, phones
+        self._front_end, self._cmvn, self._phones, self._denominator = front_end, cmvn, phones, denominator
         self._centres_F = mel_centres(front_end.config) if augment.frequency_warp else None
 
     def losses(self, network: nn.Module, batch: Batch, epoch: int) -> Losses:
@@ -186,7 +197,13 @@ class Objective:
             nn.utils.rnn.pad_sequence(tensors, batch_first=True),
             torch.tensor([len(phones) for phones in tensors], device=lengths_R.device),
         )
-        return _ctc(log_probs_RSP[rows], lengths_R[rows], targets, views)
+        log_probs_RSP, lengths_R = log_probs_RSP[rows], lengths_R[rows]
+        loss_R = _ctc_by_row(log_probs_RSP, lengths_R, targets, views)
+        if self._config.phone_mmi:
+            assert self._denominator is not None
+            log_total_R = self._denominator.log_total(log_probs_RSP, lengths_R)
+            loss_R = loss_R + self._config.phone_mmi * log_total_R.masked_fill(loss_R == 0, 0.0)
+        return loss_R.sum() / views
 
     @torch.no_grad()
     def _features(self, batch: Batch, masked: bool, views: int) -> tuple[Tensor, Tensor]:
@@ -234,12 +251,17 @@ class _Targets:
 
 def _ctc(log_probs_RSV: Tensor, lengths_R: Tensor, targets: _Targets, views: int) -> Tensor:
     """CTC loss, the mean of the views."""
-    loss: Tensor = nn.functional.ctc_loss(
+    return _ctc_by_row(log_probs_RSV, lengths_R, targets, views).sum() / views
+
+
+def _ctc_by_row(log_probs_RSV: Tensor, lengths_R: Tensor, targets: _Targets, views: int) -> Tensor:
+    """CTC loss of every row; 0 for one with more units than frames."""
+    loss_R: Tensor = nn.functional.ctc_loss(
         log_probs_RSV.float().transpose(0, 1),
         targets.units_BU.repeat(views, 1),
         lengths_R,
         targets.lengths_B.repeat(views),
-        reduction="sum",
+        reduction="none",
         zero_infinity=True,
     )
-    return loss / views
+    return loss_R

@@ -28,6 +28,7 @@ from model.tokenizer import WORD_BOUNDARY, Tokenizer
 from training.commit import git_commit
 from training.corpora import reject
 from training.dataset import Batch, SpeechDataset
+from training.denominator import PhoneDenominator, phone_trigram
 from training.errors import DivergedError, RecipeError
 from training.evaluate import evaluate
 from training.loading import TrainingLoader, sample_features
@@ -93,10 +94,12 @@ def train(
     utterances, targets = select_utterances(recipe, tokenizer)
     hours = sum(utterance.duration_s for utterance in utterances) / 3600
     report.say(f"{len(utterances)} utterances, {hours:.2f} h of audio")
-    phones = None
+    phones, denominator = None, None
     if recipe.objective.phone_weight:
         phones = PhoneTargets(read_pronunciations(recipe.objective.phone_dictionary), tokenizer)
         report.say(phones.coverage(targets))
+    if phones and recipe.objective.phone_mmi:
+        denominator = PhoneDenominator(phone_trigram(phones.of(target) or () for target in targets))
     cache_dir = out / "cache" if recipe.data.cache else None
     front_end = FrontEnd(recipe.front_end)
     cmvn, acoustic_model = GlobalCMVN(front_end.config.n_features), AcousticModel(recipe.acoustic_model)
@@ -115,7 +118,7 @@ def train(
     stepping = [cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer)) for optimizer in optimizers]
     for module in (front_end, cmvn, averaged):
         fabric.to_device(module)
-    objective = Objective(recipe.objective, recipe.augment, front_end, cmvn, phones)
+    objective = Objective(recipe.objective, recipe.augment, front_end, cmvn, phones, denominator)
     state = RunState(acoustic_model, averaged, cmvn, optimizers, Position(), fingerprint_of(utterances, targets))
     torch.manual_seed(recipe.seed + fabric.global_rank)  # every process drops out other units
     if resuming:

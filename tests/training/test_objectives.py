@@ -23,6 +23,7 @@ from model.phones import N_PHONES, PHONES
 from model.tokenizer import CharacterTokenizer
 from training.augment import spec_augment, warp_frequencies
 from training.dataset import Batch, SpeechDataset
+from training.denominator import PhoneDenominator, phone_trigram
 from training.errors import RecipeError
 from training.objectives import SECOND_VIEW, Objective, ObjectiveConfig, TrainedNetwork, consistency_loss
 from training.phones import PhoneTargets, read_pronunciations
@@ -40,7 +41,9 @@ EVERYTHING = ObjectiveConfig(
     intermediate_layers=(1,),
     phone_weight=0.5,
     phone_dictionary="tones.dict",
+    phone_mmi=0.9,
 )
+SPOKEN = ((4, 5, 1, 6), (6, 5, 4))  # phones that a trigram is made of
 # What some of the sung "words" might be spoken like; CAB, CC and others are left out.
 DICTIONARY = "abc EY1 B IY0 S IY1\na AH0\na(2) EY1\nb B IY1\nc S IY1\nca K AA1\nab AE1 B\nbca B K AA0\nbab B AE1 B\n"
 
@@ -74,7 +77,9 @@ def parts(recipe: Recipe, config: ObjectiveConfig, dictionary: Path | None = Non
     acoustic_model = AcousticModel(replace(recipe.acoustic_model, n_phones=n_phones))
     front_end, cmvn = FrontEnd(recipe.front_end), GlobalCMVN(recipe.front_end.n_features)
     phones = PhoneTargets(read_pronunciations(dictionary), CharacterTokenizer()) if dictionary else None
-    return Objective(config, recipe.augment, front_end, cmvn, phones), TrainedNetwork(acoustic_model, config)
+    denominator = PhoneDenominator(phone_trigram(SPOKEN)) if config.phone_mmi else None
+    objective = Objective(config, recipe.augment, front_end, cmvn, phones, denominator)
+    return objective, TrainedNetwork(acoustic_model, config)
 
 
 def ctc_by_hand(model: AcousticModel, features_BTF: Tensor, lengths_B: Tensor, batch: Batch) -> Tensor:
@@ -202,6 +207,28 @@ def test_the_phone_loss_is_that_of_the_utterances_that_can_be_pronounced(
     assert (twice.total - twice.ctc).item() == pytest.approx(0.5 * expected, rel=0.2)  # the mean, not the sum
 
 
+def test_what_is_said_competes_with_all_that_could_be(recipe: Recipe, batch: Batch, dictionary: Path) -> None:
+    config = ObjectiveConfig(phone_weight=0.5, phone_dictionary=str(dictionary))
+    plain, network = parts(recipe, config, dictionary)
+    competing, _ = parts(recipe, replace(config, phone_mmi=0.8), dictionary)
+    features_BTF, lengths_B = features_by_hand(recipe, batch, 0)
+    outputs, lengths_B = network.acoustic_model.encode(features_BTF, lengths_B)
+    log_probs_BSP = network.acoustic_model.classify_phones(outputs[-1])
+    log_total_R = PhoneDenominator(phone_trigram(SPOKEN)).log_total(log_probs_BSP[:2], lengths_B[:2])  # not "b cab"
+    assert (log_total_R < -1).all()
+    added = competing.losses(network, batch, 0).total - plain.losses(network, batch, 0).total
+    assert added.item() == pytest.approx(0.5 * 0.8 * log_total_R.sum().item(), rel=1e-4)
+
+
+def test_more_phones_than_frames_compete_with_nothing(recipe: Recipe, batch: Batch, tmp_path: Path) -> None:
+    """CTC has no way to write them and leaves them out; their denominator alone would be driven to 0."""
+    (tmp_path / "long.dict").write_text("abc " + "B IY1 " * 500 + "\n")
+    config = ObjectiveConfig(phone_weight=0.5, phone_dictionary=str(tmp_path / "long.dict"), phone_mmi=0.9)
+    objective, network = parts(recipe, config, tmp_path / "long.dict")
+    losses = objective.losses(network, batch, 0)
+    assert losses.total.item() == losses.ctc.item()
+
+
 def test_a_batch_that_nobody_can_pronounce_has_no_phone_loss(recipe: Recipe, batch: Batch, tmp_path: Path) -> None:
     (tmp_path / "none.dict").write_text("zebra Z IY1 B R AH0\n")
     config = ObjectiveConfig(phone_weight=0.5, phone_dictionary=str(tmp_path / "none.dict"))
@@ -253,6 +280,8 @@ def test_a_batch_without_utterances_gives_every_weight_a_gradient_of_zero(
         ({"phone_weight": 0.5}, "phone_dictionary must name a file"),
         ({"phone_weight": 0.5, "phone_dictionary": "x"}, "phone_weight is 0.5 and acoustic_model.n_phones 0"),
         ({"phone_weight": -1}, "phone_weight is -1"),
+        ({"phone_mmi": 0.9}, "phone_mmi is 0.9; it needs a phone_weight"),
+        ({"phone_mmi": 1.1}, r"phone_mmi is 1.1; it must lie in 0\.\.1"),
         ({"strength": 1}, "unknown option 'strength'"),
     ],
 )
