@@ -12,6 +12,7 @@ Shape legend: R rows, S output frames, P phones and the blank, L labels (P witho
 last one written, I the one before it, K the next.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -33,12 +34,13 @@ def phone_trigram(sequences: Iterable[Sequence[int]]) -> Float[Tensor, "L L L"]:
     Args:
         sequences: phones and boundaries as the head writes them, 1..P-1, without blanks.
     """
-    counts_IJK = torch.zeros(N_LABELS, N_LABELS, N_LABELS, dtype=torch.float64)
+    counts = Counter[tuple[int, int, int]]()
     for sequence in sequences:
-        if sequence:
-            label_U = torch.tensor([START, START, *sequence]) - 1
-            triples = (label_U[:-2] * N_LABELS + label_U[1:-1]) * N_LABELS + label_U[2:]
-            counts_IJK += triples.bincount(minlength=N_LABELS**3).view_as(counts_IJK)
+        padded = (START, START, *sequence)
+        counts.update(zip(padded, padded[1:], sequence, strict=False))
+    counts_IJK = torch.zeros(N_LABELS, N_LABELS, N_LABELS, dtype=torch.float64)
+    for (before, last, label), count in counts.items():
+        counts_IJK[before - 1, last - 1, label - 1] = count
     lower_K = torch.full((N_LABELS,), 1 / N_LABELS, dtype=torch.float64)
     unigram_K = _interpolated(counts_IJK.sum((0, 1)), lower_K)
     bigram_JK = _interpolated(counts_IJK.sum(0), unigram_K)
