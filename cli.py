@@ -18,6 +18,7 @@ from training.corpus_commands import data_app
 from training.neural_commands import lm_app
 from training.pronunciation_commands import pronounce_app
 from training.rejection_commands import tune_rejection
+from training.speller_commands import train_speller
 
 # New objects after which Python looks for cycles. Its own 700 cost a start a third of a second: torch and the lexicon
 # make hundreds of thousands of objects and no garbage.
@@ -42,6 +43,7 @@ app.command()(work)
 app.command()(transcribe)
 app.command()(listen)
 app.command()(train)
+app.command()(train_speller)
 app.command()(evaluate)
 app.command()(tune_rejection)
 app.command()(calibrate)

@@ -214,7 +214,11 @@ def operations_a_second(config: AcousticModelConfig) -> float:
     convolutions = 2 * frames * 2 * bins * channels * 9 + frames * bins * channels * channels * 9
     projection = frames * channels * bins * width
     layers = frames * config.n_layers * 2 * (width + hidden) * 4 * hidden
-    return 2 * (convolutions + projection + layers + frames * width * config.n_outputs)
+    speller = 0.0
+    if config.spelling_layers:
+        size, pairs = config.spelling_size, frames / 2
+        speller = pairs * size * (2 * config.n_outputs + 3 * size * config.spelling_layers)
+    return 2 * (convolutions + projection + layers + frames * width * config.n_outputs + speller)
 
 
 def matmul_peak(dtype: torch.dtype, n_threads: int, size: int = 2048) -> float:

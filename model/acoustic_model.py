@@ -4,8 +4,10 @@ Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C 
 P phones, O = V + P outputs.
 
     features → − utterance mean → convolutions of stride 2 → linear
-             → N × [x + dropout(BiLSTM(norm(x)))] ┬→ norm → linear → log-softmax     characters
-                                                  └→ norm → linear → log-softmax     phones
+             → N × [x + dropout(BiLSTM(norm(x)))] ┬→ norm → linear → log-softmax ─┬→ characters
+                                                  │                   [speller] ─┘
+                                                  │                       ↑
+                                                  └→ norm → linear → log-softmax ─→ phones
 
 Trained with CTC: Graves, Fernández, Gomez and Schmidhuber, "Connectionist temporal classification", ICML 2006.
 """
@@ -20,6 +22,7 @@ from model.cancellation import CancelToken, check
 from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
 from model.phones import N_PHONES
+from model.speller import Speller
 
 SUBSAMPLING = 4  # feature frames per output frame unless the config says otherwise
 BIN_SUBSAMPLING = 4  # feature bins per bin that the convolutions give
@@ -43,6 +46,8 @@ class AcousticModelConfig:
         subsampling: feature frames per output frame: 2, 4 or 8.
         layer_norm: normalise what every LSTM layer, and the head, takes.
         n_phones: units of the phone head and its blank, P (`model.phones`); 0 for none.
+        spelling_layers: layers of what spells the phones (`model.speller`), for a model that hears phones; 0 for none.
+        spelling_size: width of these.
     """
 
     n_features: int = 80
@@ -55,15 +60,22 @@ class AcousticModelConfig:
     subsampling: int = SUBSAMPLING
     layer_norm: bool = True
     n_phones: int = 0
+    spelling_layers: int = 0
+    spelling_size: int = 384
 
     def __post_init__(self) -> None:
-        for name in ("n_features", "channels", "hidden_size", "n_layers"):
+        for name in ("n_features", "channels", "hidden_size", "n_layers", "spelling_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"acoustic model {name} is {getattr(self, name)}; it must be at least 1")
         if self.vocabulary_size < 2:
             raise OptionError(f"vocabulary_size is {self.vocabulary_size}; it must be at least 2, blank and one unit")
         if self.n_phones not in (0, N_PHONES):
             raise OptionError(f"n_phones is {self.n_phones}; it must be {N_PHONES}, or 0 for no phone head")
+        if self.spelling_layers < 0 or (self.spelling_layers and not self.n_phones):
+            raise OptionError(
+                f"spelling_layers is {self.spelling_layers}; it must be at least 0, and 0 where n_phones is 0: phones "
+                "are what is spelled"
+            )
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout is {self.dropout}; it must lie in 0..1, 1 excluded")
         if self.subsampling not in STRIDES:
@@ -94,6 +106,10 @@ class AcousticModel(nn.Module):
         if config.n_phones:
             self.phone_norm = _norm(config)
             self.phone_head = nn.Linear(width, config.n_phones)
+        if config.spelling_layers:
+            self.speller = Speller(
+                config.vocabulary_size, config.n_phones, config.spelling_size, config.spelling_layers
+            )
 
     def forward(
         self,
@@ -117,7 +133,7 @@ class AcousticModel(nn.Module):
             WorkCancelledError: `cancelled` was cancelled.
         """
         outputs, lengths_B = self.encode(features_BTF, lengths_B, cancelled)
-        return self.judge(outputs[-1]), lengths_B
+        return self.judge(outputs[-1], lengths_B), lengths_B
 
     def encode(
         self,
@@ -140,7 +156,7 @@ class AcousticModel(nn.Module):
         return outputs, lengths_B
 
     def classify(self, x_BSD: Float[Tensor, "B S D"]) -> Float[Tensor, "B S V"]:
-        """Log-probabilities of every unit from a layer's output; natural logarithms, float32."""
+        """Log-probabilities of every unit from a layer's output, unspelled; natural logarithms, float32."""
         logits_BSV: Tensor = self.head(self.norm(x_BSD))
         return logits_BSV.float().log_softmax(-1)
 
@@ -149,10 +165,15 @@ class AcousticModel(nn.Module):
         logits_BSP: Tensor = self.phone_head(self.phone_norm(x_BSD))
         return logits_BSP.float().log_softmax(-1)
 
-    def judge(self, x_BSD: Float[Tensor, "B S D"]) -> Float[Tensor, "B S O"]:
-        """All that the heads say of the last layer's output, side by side."""
+    def judge(self, x_BSD: Float[Tensor, "B S D"], lengths_B: Int[Tensor, " B"]) -> Float[Tensor, "B S O"]:
+        """All that is said of the last layer's output, characters and phones side by side."""
         letters_BSV = self.classify(x_BSD)
-        return torch.cat([letters_BSV, self.classify_phones(x_BSD)], -1) if self.config.n_phones else letters_BSV
+        if not self.config.n_phones:
+            return letters_BSV
+        phones_BSP = self.classify_phones(x_BSD)
+        if self.config.spelling_layers:
+            letters_BSV = self.speller(phones_BSP, lengths_B, letters_BSV)
+        return torch.cat([letters_BSV, phones_BSP], -1)
 
 
 class Subsampling(nn.Module):

@@ -45,6 +45,7 @@ from model.tokenizer import Tokenizer, parse_tokenizer
 FORMAT_VERSION = 1
 PACKED_FORMAT_VERSION = 2  # the same with weights in 8 bits, which earlier readers would not understand
 SPOKEN_FORMAT_VERSION = 3  # with a phone head, weights in either form
+SPELLED_FORMAT_VERSION = 4  # the same with a speller
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 LANGUAGE_MODEL_FILE = "lm.klm"
@@ -148,14 +149,13 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         files[LETTER_TO_SOUND_FILE] = dump_letter_to_sound(bundle.letter_to_sound)
     if bundle.neural_lm is not None:
         files[NEURAL_LM_FILE] = dump(bundle.neural_lm)
-    version = PACKED_FORMAT_VERSION if bundle.weight_format == "int8" else FORMAT_VERSION
     config = {
-        "format_version": SPOKEN_FORMAT_VERSION if bundle.acoustic_model.config.n_phones else version,
+        "format_version": _format_version(bundle),
         "name": bundle.name,
         "created_at": bundle.created_at,
         "front_end": asdict(bundle.front_end.config),
         "tokenizer": asdict(bundle.tokenizer),
-        "acoustic_model": asdict(bundle.acoustic_model.config),
+        "acoustic_model": _known_earlier(bundle.acoustic_model.config),
         "language_model": asdict(bundle.language_model.search) if bundle.language_model else None,
         "neural_lm": asdict(bundle.rescoring) if bundle.neural_lm else None,
         "rejection": asdict(bundle.rejection) if bundle.rejection else None,
@@ -172,6 +172,21 @@ def save_bundle(bundle: Bundle, path: str | os.PathLike[str]) -> None:
         _put_in_place(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # after success: the bundle that was there before, or nothing
+
+
+def _format_version(bundle: Bundle) -> int:
+    config = bundle.acoustic_model.config
+    if config.spelling_layers:
+        return SPELLED_FORMAT_VERSION
+    if config.n_phones:
+        return SPOKEN_FORMAT_VERSION
+    return PACKED_FORMAT_VERSION if bundle.weight_format == "int8" else FORMAT_VERSION
+
+
+def _known_earlier(config: AcousticModelConfig) -> dict[str, Any]:
+    """The sizes; without a speller those that earlier versions know, so that they read the bundle."""
+    sizes = asdict(config)
+    return sizes if config.spelling_layers else {k: v for k, v in sizes.items() if not k.startswith("spelling_")}
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -246,10 +261,10 @@ def _read_config(directory: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BundleFormatError(f"{directory / CONFIG_FILE} is not JSON: {error}") from error
     version = config.get("format_version") if isinstance(config, dict) else None
-    if version not in (FORMAT_VERSION, PACKED_FORMAT_VERSION, SPOKEN_FORMAT_VERSION):
+    if version not in range(FORMAT_VERSION, SPELLED_FORMAT_VERSION + 1):
         raise BundleFormatError(
             f"{directory} has bundle format {version!r}; this version of Cepstra reads formats {FORMAT_VERSION} to "
-            f"{SPOKEN_FORMAT_VERSION}"
+            f"{SPELLED_FORMAT_VERSION}"
         )
     return dict(config)
 

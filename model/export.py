@@ -24,7 +24,9 @@ from torch import Tensor
 
 from model.acoustic_model import STRIDES, AcousticModel
 from model.errors import OptionError
+from model.phones import N_PHONES
 from model.quantization import quantize_onnx
+from model.speller import delays
 
 OPSET = 17  # the first with LayerNormalization
 IR_VERSION = 8  # that of the same release, so that runtimes of the time read it
@@ -58,9 +60,11 @@ def export_onnx(model: AcousticModel) -> onnx.ModelProto:
     judged = []
     for norm, head in heads:
         logits = _linear(graph, _layer_norm(graph, x, norm) if config.layer_norm else x, head)
-        judged.append(graph.add("LogSoftmax", [logits], axis=-1))
-    log_probs = graph.add("Concat", judged, axis=-1) if config.n_phones else judged[0]
-    graph.add("Transpose", [log_probs], output="log_probs", perm=[1, 0, 2])
+        log_probs = graph.add("LogSoftmax", [logits], axis=-1)
+        judged.append(graph.add("Transpose", [log_probs], perm=[1, 0, 2]))
+    if config.spelling_layers:
+        judged[0] = _spelled(graph, judged[1], judged[0], lengths, config.spelling_layers)
+    graph.add("Concat", judged, output="log_probs", axis=-1)
     graph.add("Identity", [lengths], output="output_lengths")
     return graph.build(config.n_features, config.n_outputs)
 
@@ -143,10 +147,7 @@ def _masked_features(graph: _Graph, utterance_mean: bool) -> str:
     The features, zero beyond each length, and less their row's mean where the model asks for it; and 0 in each row's
     length, 1 beyond.
     """
-    n_frames = graph.add("Squeeze", [graph.add("Shape", ["features"], start=1, end=2)])
-    frames = graph.add("Range", [graph.integer(0), n_frames, graph.integer(1)])
-    inside = graph.add("Less", [frames, graph.add("Unsqueeze", ["lengths", graph.integers(1)])])
-    inside = graph.add("Unsqueeze", [inside, graph.integers(2)])
+    inside = _inside(graph, "features", "lengths")
     # Where and not a product: what stands beyond the length may be anything, also infinite.
     zero = graph.constant("zero", np.array(0, np.float32))
     features = graph.add("Where", [inside, "features", zero])
@@ -168,6 +169,42 @@ def _masked_frames(graph: _Graph, x: str, lengths: str) -> str:
     inside = graph.add("Less", [frames, graph.add("Unsqueeze", [lengths, graph.integers(1)])])
     inside = graph.add("Unsqueeze", [inside, graph.integers(1, 3)])
     return graph.add("Where", [inside, x, graph.constant("zero", np.array(0, np.float32))])
+
+
+def _spelled(graph: _Graph, phones: str, letters: str, lengths: str, n_layers: int) -> str:
+    """What `model.speller` makes of both, (B, S, ·)."""
+    zero, nothing = graph.constant("zero", np.array(0, np.float32)), graph.integers(0)
+    n_frames = graph.add("Shape", [phones], start=1, end=2)
+    heard = graph.add("Where", [_inside(graph, phones, lengths), graph.add("Exp", [phones]), zero])
+    odd = graph.add("Mod", [n_frames, graph.integers(2)])
+    heard = graph.add("Pad", [heard, graph.add("Concat", [graph.integers(0, 0, 0, 0), odd, nothing], axis=0)])
+    pairs = graph.add("Reshape", [heard, graph.integers(0, -1, 2 * N_PHONES)])
+    x = _linear(graph, pairs, "speller.inputs")
+    halved = graph.add("Div", [graph.add("Add", [lengths, graph.integer(1)]), graph.integer(2)])
+    inside = _inside(graph, x, halved)
+    for layer, delay in enumerate(delays(n_layers)):
+        name = f"speller.layers.{layer}"
+        normed = graph.add("Where", [inside, _layer_norm(graph, x, f"{name}.norm"), zero])
+        padded = graph.add("Pad", [normed, graph.integers(0, delay, 0, 0, delay, 0)])
+        axis = graph.integers(1)
+        before = graph.add("Slice", [padded, nothing, graph.integers(-2 * delay), axis])
+        after = graph.add("Slice", [padded, graph.integers(2 * delay), graph.integers(np.iinfo(np.int64).max), axis])
+        seen = graph.add("Concat", [before, normed, after], axis=-1)
+        x = graph.add("Add", [x, graph.add("Relu", [_linear(graph, seen, f"{name}.linear")])])
+    logits = _linear(graph, _layer_norm(graph, x, "speller.norm"), "speller.head")
+    vocabulary_size = len(graph.state("head.bias"))
+    logits = graph.add("Reshape", [logits, graph.integers(0, -1, vocabulary_size)])
+    logits = graph.add("Slice", [logits, nothing, n_frames, graph.integers(1)])
+    heard_letters = graph.add("Mul", [letters, graph.weight("speller.share")])
+    return graph.add("LogSoftmax", [graph.add("Add", [logits, heard_letters])], axis=-1)
+
+
+def _inside(graph: _Graph, x: str, lengths: str) -> str:
+    """Which frames of (B, S, ·) lie within their row's length, (B, S, 1)."""
+    n_frames = graph.add("Squeeze", [graph.add("Shape", [x], start=1, end=2)])
+    frames = graph.add("Range", [graph.integer(0), n_frames, graph.integer(1)])
+    inside = graph.add("Less", [frames, graph.add("Unsqueeze", [lengths, graph.integers(1)])])
+    return graph.add("Unsqueeze", [inside, graph.integers(2)])
 
 
 def _masking_kernel(graph: _Graph) -> str:

@@ -87,6 +87,7 @@ class LatencyControlledModel:
         self._features_TF = torch.zeros(0, self._model.config.n_features)
         self._margin = 0  # output frames at the beginning of these that are settled: the convolutions look back
         self._states: list[tuple[Tensor, Tensor] | None] = [None] * len(self._layers)
+        self._heard_SP = torch.zeros(0, self._model.config.n_phones)  # the last settled frames, for the speller
 
     def feed(self, features_TF: Float[Tensor, "T F"]) -> tuple[Float[Tensor, "S V"], Float[Tensor, "S2 V"]]:
         """Take normalised features; return log-probs of the frames that are settled with them, and of those after.
@@ -127,11 +128,27 @@ class LatencyControlledModel:
             )
             backward_BSH, _ = layer.lstm.backward_lstm(normed_BSD.flip(1))
             x_BSD = x_BSD + torch.cat([forward_BSH, backward_BSH.flip(1)], dim=-1)
-        log_probs_SV = model.judge(x_BSD)[0]
+        log_probs_SV = self._judge(x_BSD, settled)
         if settled:
             self._margin = min(self._most_margin, margin + settled)
             self._features_TF = self._features_TF[(margin + settled - self._margin) * self._subsampling :].clone()
         return log_probs_SV[:settled], log_probs_SV[settled:]
+
+    def _judge(self, x_BSD: Tensor, settled: int) -> Tensor:
+        """`AcousticModel.judge`, with the phones before that the speller looks back to."""
+        model = self._model
+        if not model.config.spelling_layers:
+            return model.judge(x_BSD, torch.tensor([x_BSD.shape[1]]))[0]
+        letters_SV, phones_SP = model.classify(x_BSD)[0], model.classify_phones(x_BSD)[0]
+        before = len(self._heard_SP)
+        heard_SP = torch.cat([self._heard_SP, phones_SP])
+        unheard_SV = torch.zeros(before, letters_SV.shape[1])  # a frame's characters count for that frame alone
+        spelled_SV = model.speller(
+            heard_SP.unsqueeze(0), torch.tensor([len(heard_SP)]), torch.cat([unheard_SV, letters_SV]).unsqueeze(0)
+        )[0, before:]
+        surplus = max(0, before + settled - model.speller.reach)  # an even number goes: pairs of frames stay together
+        self._heard_SP = heard_SP[surplus - surplus % 2 : before + settled].clone()
+        return torch.cat([spelled_SV, phones_SP], -1)
 
 
 _State = tuple[Tensor, Tensor]

@@ -75,8 +75,8 @@ class ObjectiveConfig:
         """Check against the rest of the recipe.
 
         Raises:
-            RecipeError: a layer does not exist or is the last one, there is a phone head without a weight or a weight
-                without a head, or there is nothing in which two views can differ.
+            RecipeError: a layer does not exist or is the last one, there is a speller, there is a phone head without a
+                weight or a weight without a head, or there is nothing in which two views can differ.
         """
         n_layers = model.n_layers
         for layer in self.intermediate_layers:
@@ -89,6 +89,11 @@ class ObjectiveConfig:
             raise RecipeError(
                 f"objective.phone_weight is {self.phone_weight} and acoustic_model.n_phones {model.n_phones}; a head "
                 "has a weight above 0, and without one the weight is 0"
+            )
+        if model.spelling_layers:
+            raise RecipeError(
+                f"acoustic_model.spelling_layers is {model.spelling_layers}; a recipe trains what the speller takes, "
+                "with 0: `cepstra train-speller` adds it afterwards"
             )
         if self.consistency_weight and not (augment.freq_masks or augment.time_masks or augment.frequency_warp):
             raise RecipeError(
@@ -162,7 +167,7 @@ class Objective:
             return self._nothing(network, batch)
         masked = epoch >= self._augment.spec_augment_from_epoch
         views = 2 if masked and self._config.consistency_weight else 1
-        features_RTF, lengths_R = self._features(batch, masked, views)
+        features_RTF, lengths_R = self.features(batch, masked, views)
         log_probs_RSV, lengths_R, intermediate, phones = network(features_RTF, lengths_R)
         spelled = _Targets(batch.targets_BU, batch.target_lengths_B)
         ctc = _ctc(log_probs_RSV, lengths_R, spelled, views)
@@ -206,7 +211,8 @@ class Objective:
         return loss_R.sum() / views
 
     @torch.no_grad()
-    def _features(self, batch: Batch, masked: bool, views: int) -> tuple[Tensor, Tensor]:
+    def features(self, batch: Batch, masked: bool, views: int) -> tuple[Tensor, Tensor]:
+        """What the network takes of a batch, (views × B, T, F), all first views first, and its valid frames."""
         features_BTF, lengths_B = self._front_end(batch.samples_BN, batch.lengths_B)
         seen = []
         for view in range(views):

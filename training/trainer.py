@@ -286,7 +286,7 @@ def _warm_start(
     if bundle.front_end.config != front_end.config:
         raise RecipeError(f"{path} has front end {bundle.front_end.config}; the recipe has {front_end.config}")
     cmvn.load_state_dict(bundle.cmvn.state_dict())
-    weights = bundle.acoustic_model.state_dict()
+    weights = {k: v for k, v in bundle.acoustic_model.state_dict().items() if not k.startswith("speller.")}
     if not bundle.acoustic_model.config.n_phones:  # a head for phones begins at random
         weights = {
             key: value for key, value in acoustic_model.state_dict().items() if key.startswith("phone_")

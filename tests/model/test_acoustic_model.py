@@ -136,6 +136,9 @@ def test_without_layer_norm_louder_features_are_louder_inside() -> None:
         ("dropout", math.nan),
         ("subsampling", 3),
         ("n_phones", 40),
+        ("spelling_layers", -1),
+        ("spelling_layers", 2),  # without phones
+        ("spelling_size", 0),
     ],
 )
 def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
@@ -158,6 +161,19 @@ def test_a_phone_head_stands_beside_that_of_characters_and_changes_nothing_of_it
     x_BSD = both.encode(features_BTF, lengths_B)[0][-1]
     by_hand_BSP = (nn.functional.layer_norm(x_BSD, (16,)) @ both.phone_head.weight.T + both.phone_head.bias).softmax(-1)
     torch.testing.assert_close(log_probs_BSO[..., 7:].exp(), by_hand_BSP, rtol=1e-4, atol=1e-5)
+
+
+def test_a_speller_writes_the_characters_anew_and_leaves_the_phones() -> None:
+    features_BTF, lengths_B = torch.randn(2, 50, N_FEATURES), torch.tensor([50, 23])
+    plain = AcousticModel(replace(small_model().config, n_phones=N_PHONES)).eval()
+    spelling = AcousticModel(replace(plain.config, spelling_layers=2, spelling_size=12)).eval()
+    spelling.load_state_dict(plain.state_dict(), strict=False)
+    heard_BSO, out_lengths_B = plain(features_BTF, lengths_B)
+    log_probs_BSO, _ = spelling(features_BTF, lengths_B)
+    assert torch.equal(log_probs_BSO[..., 7:], heard_BSO[..., 7:])
+    expected_BSV = spelling.speller(heard_BSO[..., 7:], out_lengths_B, heard_BSO[..., :7])
+    assert torch.equal(log_probs_BSO[..., :7], expected_BSV)
+    assert (log_probs_BSO[..., :7] - heard_BSO[..., :7]).abs().max() > 0.01
 
 
 def small_model(*, utterance_mean: bool = True, subsampling: int = 4, layer_norm: bool = True) -> AcousticModel:

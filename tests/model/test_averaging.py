@@ -49,6 +49,22 @@ def test_what_has_no_common_ancestor_is_refused(make_bundle: BundleMaker) -> Non
         average_bundles(bundle, begun_from(bundle, make_bundle(1, n_layers=3)), 0.5)
 
 
+def test_a_speller_is_averaged_where_both_have_one_of_the_same_sizes(make_bundle: BundleMaker) -> None:
+    sizes = {"n_phones": 41, "spelling_layers": 2, "spelling_size": 16}
+    plain, other = make_bundle(0, n_phones=41), make_bundle(2, **sizes)
+    bundle = begun_from(plain, make_bundle(1, **sizes))
+    name = "speller.layers.1.linear.weight"
+    mine, theirs = (found.acoustic_model.state_dict()[name] for found in (bundle, other))
+    alone = average_bundles(bundle, plain, 0.25).acoustic_model.state_dict()[name]
+    assert torch.equal(alone, mine)
+    both = average_bundles(bundle, begun_from(plain, other), 0.25).acoustic_model.state_dict()[name]
+    torch.testing.assert_close(both, 0.25 * mine + 0.75 * theirs)
+    assert not average_bundles(plain, begun_from(plain, other), 0.25).acoustic_model.config.spelling_layers
+    wider = begun_from(plain, make_bundle(2, **(sizes | {"spelling_size": 20})))
+    with pytest.raises(OptionError, match="spells with 2 layers of 16 and 'tiny' with 2 of 20"):
+        average_bundles(bundle, wider, 0.5)
+
+
 def test_the_command_writes_a_bundle_that_loads(make_bundle: BundleMaker, tmp_path: Path) -> None:
     other = make_bundle(0)
     save_bundle(other, tmp_path / "other")

@@ -271,10 +271,26 @@ def test_missing_weights_are_a_hash_error(saved: Path) -> None:
         load_bundle(saved)
 
 
-@pytest.mark.parametrize("version", [0, 4, "1", None])
+def test_a_speller_is_of_the_fourth_format_and_what_has_none_of_those_before(
+    make_bundle: BundleMaker, tmp_path: Path
+) -> None:
+    """Earlier versions read what has no speller: nothing in it is new to them."""
+    for options, version in (({}, 1), ({"n_phones": 41}, 3), ({"n_phones": 41, "spelling_layers": 2}, 4)):
+        bundle = make_bundle(0, **options)
+        save_bundle(bundle, tmp_path / "bundle")
+        config = json.loads((tmp_path / "bundle" / "config.json").read_text())
+        assert config["format_version"] == version
+        assert ("spelling_layers" in config["acoustic_model"]) == (version == 4)
+        loaded = load_bundle(tmp_path / "bundle").acoustic_model
+        assert loaded.config == bundle.acoustic_model.config
+        for name, weight in bundle.acoustic_model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[name], weight.half().float())
+
+
+@pytest.mark.parametrize("version", [0, 5, "1", None])
 def test_another_format_version_is_named(saved: Path, version: object) -> None:
     edit_config(saved, lambda config: config.update(format_version=version))
-    with pytest.raises(BundleFormatError, match=f"has bundle format {version!r}; .* reads formats 1 to 3"):
+    with pytest.raises(BundleFormatError, match=f"has bundle format {version!r}; .* reads formats 1 to 4"):
         load_bundle(saved)
 
 

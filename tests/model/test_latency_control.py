@@ -37,15 +37,38 @@ def test_the_past_is_never_forgotten(
 ) -> None:
     """Where the future does not count, any cut and any right context give what the whole gives."""
     model = make_bundle(1, utterance_mean=False, subsampling=subsampling, n_phones=n_phones).acoustic_model
-    for layer in model.layers:
-        assert isinstance(layer, ResidualBiLSTM)
-        for weights in layer.lstm.backward_lstm.parameters():
-            weights.data.zero_()
+    _forget_the_future(model)
     features_TF = random_features(sum(sizes))
     streaming = LatencyControlledModel(model, right_frames=right_frames, mean=plain_mean())
     for _ in range(2):  # flush leaves nothing behind
         settled_SV = feed(streaming, features_TF, sizes)
         torch.testing.assert_close(settled_SV, offline(model, features_TF), rtol=0, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=10)
+@given(sizes=sizes, beyond=st.integers(0, 3), spelling_layers=st.integers(1, 4))
+def test_a_speller_with_its_reach_of_right_context_spells_as_offline(
+    make_bundle: BundleMaker, sizes: list[int], beyond: int, spelling_layers: int
+) -> None:
+    """Both ways: it looks back to what was settled calls ago, and no further ahead than its reach."""
+    options = {"utterance_mean": False, "n_phones": 41, "spelling_layers": spelling_layers, "spelling_size": 16}
+    model = make_bundle(1, **options).acoustic_model
+    _forget_the_future(model)
+    features_TF = random_features(sum(sizes))
+    streaming = LatencyControlledModel(model, right_frames=model.speller.reach + beyond, mean=plain_mean())
+    for _ in range(2):
+        settled_SV = feed(streaming, features_TF, sizes)
+        torch.testing.assert_close(settled_SV, offline(model, features_TF), rtol=0, atol=1e-4)
+    streaming.feed(random_features(400))
+    assert model.speller.reach <= len(streaming._heard_SP) <= model.speller.reach + 1
+    assert streaming._heard_SP.untyped_storage().nbytes() == streaming._heard_SP.nbytes
+
+
+def _forget_the_future(model: AcousticModel) -> None:
+    for layer in model.layers:
+        assert isinstance(layer, ResidualBiLSTM)
+        for weights in layer.lstm.backward_lstm.parameters():
+            weights.data.zero_()
 
 
 def test_a_frame_is_settled_once_it_has_its_right_context(tiny_bundle: Bundle) -> None:

@@ -40,7 +40,14 @@ def test_onnx_is_installed_for_the_tests() -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
     "options",
-    [{}, {"utterance_mean": False}, {"subsampling": 2, "layer_norm": False}, {"subsampling": 8}, {"n_phones": 41}],
+    [
+        {},
+        {"utterance_mean": False},
+        {"subsampling": 2, "layer_norm": False},
+        {"subsampling": 8},
+        {"n_phones": 41},
+        {"n_phones": 41, "spelling_layers": 3, "spelling_size": 16},
+    ],
     ids=lambda options: "-".join(options) or "plain",
 )
 def test_onnx_equals_torch_on_random_lengths(make_bundle: BundleMaker, seed: int, options: dict[str, Any]) -> None:

@@ -301,6 +301,15 @@ def test_two_views_without_masks_are_refused(recipe: Recipe) -> None:
         )
 
 
+def test_a_speller_is_not_what_a_recipe_trains(recipe: Recipe, dictionary: Path) -> None:
+    with pytest.raises(RecipeError, match=r"spelling_layers is 2; .*`cepstra train-speller` adds it"):
+        replace(
+            recipe,
+            objective=replace(EVERYTHING, phone_dictionary=str(dictionary)),
+            acoustic_model=replace(recipe.acoustic_model, n_phones=N_PHONES, spelling_layers=2),
+        )
+
+
 @pytest.fixture
 def everything(recipe: Recipe, dictionary: Path) -> Recipe:
     return replace(

@@ -18,13 +18,15 @@ import torch
 import yaml
 from rich.console import Console
 
+from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
+from model.phones import N_PHONES
 from model.transcriber import Transcriber
 from training import trainer
 from training.corpora import Utterance, read_corpus, write_manifest
 from training.errors import CorpusError, DivergedError, RecipeError, StorageError
 from training.evaluate import evaluate
-from training.objectives import Losses, Objective
+from training.objectives import Losses, Objective, ObjectiveConfig
 from training.progress import ProgressReport
 from training.recipe import Recipe
 from training.trainer import schedule, train
@@ -144,6 +146,20 @@ def test_a_warm_start_begins_with_the_bundle_it_is_given(tiny_recipe: Recipe, tm
     cold = results(tmp_path / "first")
     assert results(tmp_path / "second")[0][0] < 0.5 * (cold[0][0] + cold[-1][0])
     assert load_bundle(tmp_path / "second" / "bundle").training["warm_start"] == str(first)
+
+
+def test_a_warm_start_leaves_the_speller_to_be_trained_anew(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    plain = load_bundle(train(with_epochs(tiny_recipe, 1), tmp_path / "first", accelerator="cpu", report=QUIET))
+    config = replace(plain.acoustic_model.config, n_phones=N_PHONES, spelling_layers=2, spelling_size=8)
+    save_bundle(replace(plain, acoustic_model=AcousticModel(config).eval()), tmp_path / "spelling")
+    (tmp_path / "tones.dict").write_text("abc AA B S\n")
+    spoken = replace(
+        with_epochs(tiny_recipe, 1),
+        acoustic_model=replace(tiny_recipe.acoustic_model, n_phones=N_PHONES),
+        objective=ObjectiveConfig(phone_weight=1.0, phone_dictionary=str(tmp_path / "tones.dict")),
+    )
+    path = train(spoken, tmp_path / "second", warm_start=tmp_path / "spelling", accelerator="cpu", report=QUIET)
+    assert load_bundle(path).acoustic_model.config == spoken.acoustic_model
 
 
 def test_a_warm_start_of_other_sizes_is_refused(tiny_recipe: Recipe, tmp_path: Path) -> None:
