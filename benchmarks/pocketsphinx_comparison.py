@@ -74,7 +74,7 @@ def main() -> None:
             search = replace(language_model.search, beam_size=beam)
             narrower = replace(bundle, language_model=replace(language_model, search=search))
             ways[f"  beam {beam}"] = Transcriber(narrower, runtime=runtime)
-    ways["  greedy"] = Transcriber(bundle, greedy=True, runtime=runtime)
+    ways["  greedy"] = Transcriber.from_bundle(arguments.bundle, greedy=True, runtime=runtime.name)
     times: list[tuple[float, float]] = []
     for name, way in ways.items():
         list(transcribe_many(way, files[:8]))

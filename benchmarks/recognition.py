@@ -62,13 +62,14 @@ def main() -> None:
     parts = arguments.part or PARTS
 
     transcriber = Transcriber.from_bundle(arguments.bundle, threads=arguments.threads, runtime=arguments.runtime)
+    greedy = Transcriber.from_bundle(arguments.bundle, greedy=True, runtime=transcriber.runtime.name)
     utterances = read_corpus(arguments.manifest)
     utterances = utterances[:: max(1, len(utterances) // arguments.limit)][: arguments.limit]
     files = [utterance.path.read_bytes() for utterance in utterances]
     references = [normalize_transcript(utterance.transcript) for utterance in utterances]
     tables = {
         "network": lambda: network_table(transcriber.bundle.acoustic_model, arguments.threads),
-        "files": lambda: files_table(transcriber, files, references, arguments.threads),
+        "files": lambda: files_table(transcriber, greedy, files, references, arguments.threads),
         "stages": lambda: stages_table(transcriber, files),
     }
     print(f"{transcriber.name}, {arguments.threads} threads, torch {torch.__version__}")
@@ -107,11 +108,10 @@ def network_table(model: AcousticModel, n_threads: int) -> Iterator[str]:
 
 
 def files_table(
-    transcriber: Transcriber, files: Sequence[bytes], references: Sequence[str], n_threads: int
+    transcriber: Transcriber, greedy: Transcriber, files: Sequence[bytes], references: Sequence[str], n_threads: int
 ) -> Iterator[str]:
     """From file bytes to words; by the clock, and what the processors did meanwhile."""
     yield f"files, {transcriber.runtime.name}, {n_threads} threads; processor time in ms for a second of audio"
-    greedy = Transcriber(transcriber.bundle, greedy=True, runtime=transcriber.runtime)
     for label, model in (("greedy", greedy), ("search", transcriber)):
         many_at_once(model, files[:8], n_threads)  # memory is mapped and kernels are chosen in the first calls
         for way, run in (("one by one", one_by_one), ("many at once", many_at_once)):

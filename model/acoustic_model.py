@@ -1,18 +1,20 @@
 """The acoustic model: features → log-probabilities of characters and blank, frame by frame; of phones too, if wanted.
 
 Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, V vocabulary,
-P phones, O = V + P outputs.
+P phones, O outputs: V, V + P, or with a speller 2V + P.
 
     features → − utterance mean → convolutions of stride 2 → linear
-             → N × [x + dropout(BiLSTM(norm(x)))] ┬→ norm → linear → log-softmax ─┬→ characters
-                                                  │                   [speller] ─┘
-                                                  │                       ↑
-                                                  └→ norm → linear → log-softmax ─→ phones
+             → N × [x + dropout(BiLSTM(norm(x)))] ┬→ norm → linear → log-softmax ─┬→ characters heard
+                                                  │                              ↓
+                                                  │                           speller ─→ characters spelled
+                                                  │                              ↑
+                                                  └→ norm → linear → log-softmax ─┴→ phones
 
 Trained with CTC: Graves, Fernández, Gomez and Schmidhuber, "Connectionist temporal classification", ICML 2006.
 """
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -83,8 +85,24 @@ class AcousticModelConfig:
 
     @property
     def n_outputs(self) -> int:
-        """Columns of the log-probs, O: the characters' first, then the phones', each with a blank of its own."""
-        return self.vocabulary_size + self.n_phones
+        """Columns of the log-probs, O."""
+        return sum(columns.stop - columns.start for columns in self.columns)
+
+    @property
+    def columns(self) -> tuple[slice, ...]:
+        """The distributions among the columns, each with its blank first: characters heard, spelled, phones."""
+        sizes = [self.vocabulary_size]
+        if self.spelling_layers:
+            sizes.append(self.vocabulary_size)
+        if self.n_phones:
+            sizes.append(self.n_phones)
+        ends = list(itertools.accumulate(sizes))
+        return tuple(slice(end - size, end) for end, size in zip(ends, sizes, strict=True))
+
+    @property
+    def written(self) -> slice:
+        """The columns of the characters that a greedy transcript is made of: spelled where there is a speller."""
+        return self.columns[1 if self.spelling_layers else 0]
 
 
 def subsampled_length(n_frames: int, subsampling: int = SUBSAMPLING) -> int:
@@ -117,7 +135,7 @@ class AcousticModel(nn.Module):
         lengths_B: Int[Tensor, " B"],
         cancelled: CancelToken | None = None,
     ) -> tuple[Float[Tensor, "B S O"], Int[Tensor, " B"]]:
-        """Log-probabilities of every character, and of every phone where there is a head for them.
+        """Log-probabilities of every character, and of phones and of characters as they are spelled where it has those.
 
         Args:
             features_BTF: normalised features; what stands beyond each length is ignored.
@@ -126,7 +144,7 @@ class AcousticModel(nn.Module):
 
         Returns:
             log_probs_BSO: natural logarithms, float32; a row's values do not depend on the rows beside it. Beyond its
-                length they are arbitrary. Characters and phones are each a distribution of their own.
+                length they are arbitrary. `AcousticModelConfig.columns` says which distributions there are.
             lengths_B: valid output frames, `subsampled_length` of the frames.
 
         Raises:
@@ -166,14 +184,24 @@ class AcousticModel(nn.Module):
         return logits_BSP.float().log_softmax(-1)
 
     def judge(self, x_BSD: Float[Tensor, "B S D"], lengths_B: Int[Tensor, " B"]) -> Float[Tensor, "B S O"]:
-        """All that is said of the last layer's output, characters and phones side by side."""
+        """All that is said of the last layer's output, side by side."""
         letters_BSV = self.classify(x_BSD)
         if not self.config.n_phones:
             return letters_BSV
         phones_BSP = self.classify_phones(x_BSD)
-        if self.config.spelling_layers:
-            letters_BSV = self.speller(phones_BSP, lengths_B, letters_BSV)
-        return torch.cat([letters_BSV, phones_BSP], -1)
+        if not self.config.spelling_layers:
+            return torch.cat([letters_BSV, phones_BSP], -1)
+        return torch.cat([letters_BSV, self.speller(phones_BSP, lengths_B, letters_BSV), phones_BSP], -1)
+
+    def without_speller(self) -> "AcousticModel":
+        """The same weights without those of the speller: what a search takes."""
+        if not self.config.spelling_layers:
+            return self
+        with torch.device("meta"):
+            other = AcousticModel(replace(self.config, spelling_layers=0))
+        weights = {name: weight for name, weight in self.state_dict().items() if not name.startswith("speller.")}
+        other.load_state_dict(weights, assign=True)
+        return other.train(self.training).requires_grad_(False)
 
 
 class Subsampling(nn.Module):

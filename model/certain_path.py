@@ -6,7 +6,7 @@ log-probability, and every other becomes impossible, in the letters' columns and
 in the phones' columns too. The two paths end in different frames; what the search finds of words that come next, and
 what it says anew of the committed ones, is fitted to that here.
 
-Shape legend: S output frames, U units, O outputs of the acoustic model: characters, then phones if there are any.
+Shape legend: S output frames, U units, O outputs of the acoustic model (`AcousticModelConfig.columns`).
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.decoder import DecodedUnit, WordEvidence
+from model.phones import N_PHONES
 from model.spelled_words import SpelledWord
 from model.tokenizer import BLANK_ID
 
@@ -40,7 +41,8 @@ def with_certain_path(
         begin: number of the utterance's first frame.
         n_committed: frames from there on that the path of the letters has.
         sounds_until: the frame after the last sound of the committed words.
-        n_letters: columns of the characters; those of the phones come after them.
+        n_letters: columns of the characters; those of the characters as they are spelled come after them, where there
+            are any, and then those of the phones.
     """
     path_S = torch.full((n_committed,), BLANK_ID)
     # From the last one on, because the boundary after a stretch lies in the frame of the letter before it.
@@ -48,14 +50,16 @@ def with_certain_path(
         path_S[unit.first_frame - begin : unit.last_frame + 1 - begin] = unit.id
     forced_SO = rows_SO.clone()
     # Probabilities of the path as before, so that pauses are where they were.
-    _force(forced_SO[:n_committed, :n_letters], path_S)
+    n_outputs = forced_SO.shape[1]
+    for first in range(0, max(1, (n_outputs - N_PHONES) // n_letters) * n_letters, n_letters):
+        _force(forced_SO[:n_committed, first : first + n_letters], path_S)
     if sounds_until > begin:
         sounds_S = torch.full((sounds_until - begin,), BLANK_ID)
         for unit in reversed(committed):
             for sound in reversed(unit.evidence.sounds if unit.evidence else ()):
                 first = unit.first_frame - begin
                 sounds_S[max(0, first + sound.first) : first + sound.last + 1] = sound.id
-        _force(forced_SO[: len(sounds_S), n_letters:], sounds_S)
+        _force(forced_SO[: len(sounds_S), -N_PHONES:], sounds_S)
     return forced_SO
 
 

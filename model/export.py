@@ -1,7 +1,7 @@
 """The acoustic model as an ONNX graph, for ONNX Runtime and whatever else reads ONNX.
 
 Shape legend: B batch, T feature frames, S subsampled frames, F feature bins, C channels, D width, H hidden size,
-O outputs: characters, and phones where the model has a head for them.
+O outputs: `AcousticModelConfig.columns`.
 
     inputs   features (B, T, F) float32, lengths (B) int64
     outputs  log_probs (B, S, O) float32, output_lengths (B) int64
@@ -63,7 +63,7 @@ def export_onnx(model: AcousticModel) -> onnx.ModelProto:
         log_probs = graph.add("LogSoftmax", [logits], axis=-1)
         judged.append(graph.add("Transpose", [log_probs], perm=[1, 0, 2]))
     if config.spelling_layers:
-        judged[0] = _spelled(graph, judged[1], judged[0], lengths, config.spelling_layers)
+        judged.insert(1, _spelled(graph, judged[1], judged[0], lengths, config.spelling_layers))
     graph.add("Concat", judged, output="log_probs", axis=-1)
     graph.add("Identity", [lengths], output="output_lengths")
     return graph.build(config.n_features, config.n_outputs)

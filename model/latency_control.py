@@ -148,7 +148,7 @@ class LatencyControlledModel:
         )[0, before:]
         surplus = max(0, before + settled - model.speller.reach)  # an even number goes: pairs of frames stay together
         self._heard_SP = heard_SP[surplus - surplus % 2 : before + settled].clone()
-        return torch.cat([spelled_SV, phones_SP], -1)
+        return torch.cat([letters_SV, spelled_SV, phones_SP], -1)
 
 
 _State = tuple[Tensor, Tensor]

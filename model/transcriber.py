@@ -131,6 +131,8 @@ class Transcriber:
                 raise OptionError(f"{threads} threads were asked for; 1 is the least")
             torch.set_num_threads(threads)
         bundle = load_bundle(path)
+        if bundle.language_model is not None and not greedy:  # a search has no use for what the speller takes time for
+            bundle = replace(bundle, acoustic_model=bundle.acoustic_model.without_speller())
         computed_by = make_runtime(bundle.acoustic_model, runtime, training=bundle.training, memory=memory)
         return cls(bundle, greedy=greedy, runtime=computed_by)
 
@@ -211,7 +213,7 @@ class Transcriber:
         return place_words(transcript, meter.levels_db(), self.timing, cancelled=cancelled)
 
     def _decode_greedily(self, log_probs_SO: Float[Tensor, "S O"]) -> list[DecodedUnit]:
-        return decode_greedy(log_probs_SO[:, : self.bundle.tokenizer.vocabulary_size])
+        return decode_greedy(log_probs_SO[:, self.bundle.acoustic_model.config.written])
 
     def _searching(self, hot_words: HotWords | None, cancelled: CancelToken | None) -> "BeamSearch | Rescorer | None":
         """The search with a request's own words; None for greedy decoding."""
@@ -341,7 +343,7 @@ class Transcriber:
     def _silence(self, n_frames: int) -> Tensor:
         config = self.bundle.acoustic_model.config
         log_probs_SO = torch.full((n_frames, config.n_outputs), SILENCE_LOGPROB)
-        log_probs_SO[:, [BLANK_ID, config.vocabulary_size][: 2 if config.n_phones else 1]] = 0.0  # both heads' blanks
+        log_probs_SO[:, [columns.start + BLANK_ID for columns in config.columns]] = 0.0
         return log_probs_SO
 
     def _cutter(self) -> WindowCutter:

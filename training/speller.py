@@ -75,8 +75,8 @@ def train_speller(
         say: is given lines of progress.
 
     Returns:
-        The directory of the new bundle, there from the first checkpoint on. What was measured on the old one's
-        characters is not in it: `cepstra tune-rejection` and `calibrate` come next.
+        The directory of the new bundle, there from the first checkpoint on. How sure its words are, and its word error
+        rates, are not in it: `cepstra calibrate` comes next.
 
     Raises:
         CorpusError: corpus or text cannot be used.
@@ -251,7 +251,8 @@ class _Run:
         self.say(f"resuming after {self.position.step} steps")
 
     def _bundle(self, line: Mapping[str, Any]) -> Bundle:
-        training = {key: value for key, value in self.bundle.training.items() if key not in MEASURED}
+        stays = ("runtimes",) if self.bundle.language_model else ()  # a search goes without the speller
+        training = {k: v for k, v in self.bundle.training.items() if k in stays or k not in MEASURED}
         training["speller"] = {
             **self.record,
             "recipe": asdict(self.asked),
@@ -263,7 +264,6 @@ class _Run:
             self.bundle,
             acoustic_model=self.averaged,
             training=training,
-            rejection=None,
             confidence=None,
             created_at=int(time.time()),
         )

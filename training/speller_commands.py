@@ -33,7 +33,7 @@ def train_speller(
 ) -> None:
     """Teach a bundle's network to spell what it hears, from a text; never from that of a dev or test corpus.
 
-    The new bundle is DIR/bundle. `tune-rejection` and `calibrate` come next: both depend on what it writes.
+    The new bundle is DIR/bundle. A search hears as before, greedy transcripts change: `cepstra calibrate` comes next.
     """
     with clear_errors():
         from training.memory import keep_freed_memory

@@ -163,17 +163,26 @@ def test_a_phone_head_stands_beside_that_of_characters_and_changes_nothing_of_it
     torch.testing.assert_close(log_probs_BSO[..., 7:].exp(), by_hand_BSP, rtol=1e-4, atol=1e-5)
 
 
-def test_a_speller_writes_the_characters_anew_and_leaves_the_phones() -> None:
+def test_a_speller_adds_its_characters_and_leaves_the_rest() -> None:
     features_BTF, lengths_B = torch.randn(2, 50, N_FEATURES), torch.tensor([50, 23])
     plain = AcousticModel(replace(small_model().config, n_phones=N_PHONES)).eval()
     spelling = AcousticModel(replace(plain.config, spelling_layers=2, spelling_size=12)).eval()
     spelling.load_state_dict(plain.state_dict(), strict=False)
     heard_BSO, out_lengths_B = plain(features_BTF, lengths_B)
     log_probs_BSO, _ = spelling(features_BTF, lengths_B)
-    assert torch.equal(log_probs_BSO[..., 7:], heard_BSO[..., 7:])
+    assert log_probs_BSO.shape[-1] == spelling.config.n_outputs == 7 + 7 + N_PHONES
+    heard, spelled, phones = spelling.config.columns
+    assert (heard, spelled, phones) == (slice(0, 7), slice(7, 14), slice(14, 14 + N_PHONES))
+    assert spelling.config.written == spelled and plain.config.written == slice(0, 7)
+    assert torch.equal(log_probs_BSO[..., heard], heard_BSO[..., :7])
+    assert torch.equal(log_probs_BSO[..., phones], heard_BSO[..., 7:])
     expected_BSV = spelling.speller(heard_BSO[..., 7:], out_lengths_B, heard_BSO[..., :7])
-    assert torch.equal(log_probs_BSO[..., :7], expected_BSV)
-    assert (log_probs_BSO[..., :7] - heard_BSO[..., :7]).abs().max() > 0.01
+    assert torch.equal(log_probs_BSO[..., spelled], expected_BSV)
+    without = spelling.without_speller()
+    assert without.config == replace(spelling.config, spelling_layers=0) and not without.training
+    assert torch.equal(without(features_BTF, lengths_B)[0], heard_BSO)
+    assert without.head.weight.data_ptr() == spelling.head.weight.data_ptr()  # nothing is there twice
+    assert plain.without_speller() is plain
 
 
 def small_model(*, utterance_mean: bool = True, subsampling: int = 4, layer_norm: bool = True) -> AcousticModel:

@@ -74,9 +74,12 @@ def test_single_samples_and_another_rate_give_the_same_events(tiny: Transcriber,
         assert stream(tiny, np.split(talk, np.arange(0, len(talk), 7)), rate_hz) == expected
 
 
+@pytest.mark.parametrize("options", [{}, {"n_phones": 41, "spelling_layers": 2}], ids=["heard", "spelled"])
 @pytest.mark.parametrize("seed", [0, 2])
-def test_committed_words_never_change(make_bundle: BundleMaker, talk: np.ndarray, seed: int) -> None:
-    events = stream(Transcriber(make_bundle(seed)), [talk])
+def test_committed_words_never_change(
+    make_bundle: BundleMaker, talk: np.ndarray, seed: int, options: dict[str, int]
+) -> None:
+    events = stream(Transcriber(make_bundle(seed, **options)), [talk])
     assert_nothing_is_taken_back(events)
     assert any(event.words for event in events if isinstance(event, Partial))
     assert finals(events)

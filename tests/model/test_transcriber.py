@@ -19,10 +19,13 @@ from model.checkpoint import Bundle, save_bundle
 from model.chunking import ChunkingConfig
 from model.decoder import decode_greedy
 from model.errors import BundleNotFoundError
+from model.language_model import BeamSearchConfig, LanguageModel
+from model.phones import N_PHONES
 from model.rejection import RejectionConfig
 from model.stretches import StretchConfig
 from model.transcriber import Transcriber
 from model.transcript import Transcript
+from tests.arpa import word_list_arpa
 from tests.model.conftest import BundleMaker
 
 RATE_HZ = 16_000
@@ -58,6 +61,42 @@ def test_a_transcript_agrees_with_itself_and_with_the_log_probs(transcriber: Tra
     assert times_s == sorted(times_s)
     assert 0 <= times_s[0] <= times_s[-1] <= transcript.duration_s == 7.7
     assert times_s[-1] > 7  # the last second of the audio is still there after stitching
+
+
+def test_where_there_is_a_speller_a_greedy_transcript_is_what_it_writes(make_bundle: BundleMaker) -> None:
+    bundle = make_bundle(0, n_phones=N_PHONES, spelling_layers=2)
+    bundle.acoustic_model.speller.head.bias[3] += 8  # in every second frame
+    transcriber = Transcriber(bundle, chunking=SHORT_WINDOWS)
+    waveform = noise(7.7)
+    log_probs_SO = transcriber.log_probs(waveform)
+    heard, spelled = (
+        bundle.tokenizer.decode([unit.id for unit in decode_greedy(log_probs_SO[:, columns])]).split()
+        for columns in bundle.acoustic_model.config.columns[:2]
+    )
+    assert transcriber.transcribe(waveform).text.split() == spelled != heard
+
+
+def test_silence_is_blank_in_every_distribution(make_bundle: BundleMaker) -> None:
+    for options in ({}, {"n_phones": N_PHONES}, {"n_phones": N_PHONES, "spelling_layers": 1}):
+        bundle = make_bundle(0, **options)
+        log_probs_SO = Transcriber(bundle)._silence(3)
+        assert log_probs_SO.shape == (3, bundle.acoustic_model.config.n_outputs)
+        for columns in bundle.acoustic_model.config.columns:
+            assert (log_probs_SO[:, columns].argmax(-1) == 0).all() and (log_probs_SO[:, columns.start] == 0).all()
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_a_search_does_without_the_speller(make_bundle: BundleMaker, tmp_path: Path, greedy: bool) -> None:
+    bundle = make_bundle(0, n_phones=N_PHONES, spelling_layers=1)
+    (tmp_path / "words.arpa").write_text(word_list_arpa("a", "b"))
+    model = LanguageModel(tmp_path / "words.arpa", ("a", "b"), BeamSearchConfig())
+    save_bundle(bundle, tmp_path / "greedy")
+    save_bundle(replace(bundle, language_model=model), tmp_path / "led")
+    for name in ("greedy", "led"):
+        loaded = Transcriber.from_bundle(tmp_path / name, greedy=greedy, runtime="torch")
+        spells = bool(loaded.bundle.acoustic_model.config.spelling_layers)
+        assert spells == (greedy or name == "greedy")
+        assert loaded.log_probs(noise(0.5)).shape[1] == loaded.bundle.acoustic_model.config.n_outputs
 
 
 def test_log_probs_are_the_parts_of_the_bundle_one_after_another(tiny_bundle: Bundle) -> None:
