@@ -29,6 +29,7 @@ from training.loading import TrainingLoader
 from training.objectives import Objective
 from training.phones import PhoneTargets, read_pronunciations
 from training.recipe import Recipe
+from training.run_state import guard_storage
 from training.selection import select_utterances
 from training.whole_files import replace_file
 
@@ -82,7 +83,7 @@ def hear(recipe: Recipe, bundle: Bundle, out: Path, *, hours: float, say: Callab
     Raises:
         CorpusError: nothing of the corpus can be used.
         RecipeError: the recipe has no pronouncing dictionary, or the folder has another corpus or bundle.
-        OSError: the disk is full.
+        StorageError: it could not be written.
     """
     made_of = _made_of(recipe, bundle, hours)
     if (out / INDEX_FILE).exists():
@@ -93,7 +94,6 @@ def hear(recipe: Recipe, bundle: Bundle, out: Path, *, hours: float, say: Callab
         raise RecipeError(
             "a speller needs objective.phone_dictionary in the recipe and a head for phones in the bundle"
         )
-    out.mkdir(parents=True, exist_ok=True)
     phones, letters, utterances, n_frames = [], [], [], 0
     for heard_SO, target, spoken, starts in _heard(recipe, bundle, hours, say):
         vocabulary_size = bundle.acoustic_model.config.vocabulary_size
@@ -103,10 +103,15 @@ def hear(recipe: Recipe, bundle: Bundle, out: Path, *, hours: float, say: Callab
         n_frames += len(heard_SO)
     if not utterances:
         raise CorpusError("none of the utterances that were heard has a pronunciation and frames enough for it")
-    np.save(out / PHONES_FILE, np.concatenate(phones))
-    np.save(out / LETTERS_FILE, np.concatenate(letters))
     index = {"made_of": made_of, "utterances": [list(vars(utterance).values()) for utterance in utterances]}
-    replace_file(out / INDEX_FILE, json.dumps(index).encode())
+
+    def write() -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        np.save(out / PHONES_FILE, np.concatenate(phones))
+        np.save(out / LETTERS_FILE, np.concatenate(letters))
+        replace_file(out / INDEX_FILE, json.dumps(index).encode())
+
+    guard_storage(write, out)
 
 
 def read_heard(path: str | os.PathLike[str]) -> Heard:
@@ -172,5 +177,6 @@ def _targets(batch: Batch) -> Sequence[list[int]]:
 def _made_of(recipe: Recipe, bundle: Bundle, hours: float) -> str:
     """What may not change between what was heard and what is asked for."""
     corpus = asdict(recipe.data) | asdict(recipe.augment) | {"dictionary": recipe.objective.phone_dictionary}
-    weights = sum(float(weight.double().abs().sum()) for weight in bundle.acoustic_model.layers.parameters())
+    with torch.no_grad():
+        weights = sum(float(weight.double().abs().sum()) for weight in bundle.acoustic_model.layers.parameters())
     return json.dumps([corpus, recipe.seed, hours, f"{weights:.6f}"])

@@ -10,7 +10,7 @@ from training.corpora import Utterance
 
 Row = tuple[int, ...]  # utterances that are heard one after the other, as one: nearly always a single one
 
-LENGTH_STEP_S = 0.64  # batches are padded to a multiple: oneDNN and cuDNN prepare anew for every shape they meet
+LENGTH_STEP_S = 0.48  # batches are padded to a multiple: oneDNN and cuDNN prepare anew for every shape they meet
 
 
 @dataclass(frozen=True)

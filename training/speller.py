@@ -90,7 +90,7 @@ def train_speller(
     if not fabric.is_global_zero:
         say = _nothing
     if fabric.is_global_zero:
-        guard_storage(lambda: hear(recipe, bundle, out / HEARD_DIR, hours=asked.hours, say=say), out)
+        hear(recipe, bundle, out / HEARD_DIR, hours=asked.hours, say=say)
     fabric.barrier()
     pronunciations = read_pronunciations(recipe.objective.phone_dictionary)
     spelled = SpelledText(text, pronunciations, bundle.tokenizer)

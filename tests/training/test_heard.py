@@ -11,7 +11,7 @@ import torch
 from model.checkpoint import Bundle
 from model.forced_alignment import force_align
 from tests.training.spelled import spoken_bundle, spoken_recipe
-from training.errors import RecipeError
+from training.errors import RecipeError, StorageError
 from training.heard import INDEX_FILE, hear, read_heard
 from training.phones import PhoneTargets, read_pronunciations
 from training.recipe import Recipe
@@ -75,3 +75,9 @@ def test_what_is_there_is_kept_and_that_of_another_network_refused(
 def test_phones_are_needed(tiny_recipe: Recipe, tiny_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"needs objective.phone_dictionary .* and a head for phones"):
         hear(tiny_recipe, tiny_bundle, tmp_path / "heard", hours=1.0, say=lambda line: None)
+
+
+def test_what_cannot_be_written_is_said(recipe: Recipe, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "heard").write_text("a file where the folder is to be")
+    with pytest.raises(StorageError, match=r"could not write below .*heard"):
+        hear(recipe, spoken_bundle(tiny_bundle, recipe), tmp_path / "heard", hours=1.0, say=lambda line: None)
