@@ -107,14 +107,18 @@ def test_long_speech_reads_in_windows_as_in_one_pass(shipped_bundle: Bundle, dev
     whole = Transcriber(shipped_bundle, greedy=True, chunking=ChunkingConfig(window_s=200.0))
     windows_SV, whole_SV = windows.log_probs(waveform), whole.log_probs(waveform)
     assert len(windows_SV) == len(whole_SV) == frames_of(len(waveform.samples_N))
-    assert (windows_SV.argmax(-1) == whole_SV.argmax(-1)).float().mean() > 0.95
+    heard, spelled, phones = shipped_bundle.acoustic_model.config.columns
+    # What is spelled may move by a frame, with all characters before it.
+    for columns, least in ((heard, 0.97), (spelled, 0.93), (phones, 0.97)):
+        agree_S = windows_SV[:, columns].argmax(-1) == whole_SV[:, columns].argmax(-1)
+        assert agree_S.float().mean() > least
 
-    def errors(log_probs_SV: Tensor) -> float:
-        letters_SV = log_probs_SV[:, : shipped_bundle.tokenizer.vocabulary_size]
+    def errors(letters_SV: Tensor) -> float:
         text = shipped_bundle.tokenizer.decode([unit.id for unit in decode_greedy(letters_SV)])
         return float(jiwer.cer(" ".join(clip.transcript.lower() for clip in clips), text))
 
-    assert errors(windows_SV) <= errors(whole_SV) + 0.02
+    for letters in (heard, spelled):
+        assert errors(windows_SV[:, letters]) <= errors(whole_SV[:, letters]) + 0.02
 
 
 @pytest.mark.parametrize("options", [{"window_s": 4.0, "context_s": 2.0}, {"context_s": -1.0}, {"window_s": math.nan}])

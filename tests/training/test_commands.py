@@ -106,7 +106,7 @@ def test_a_bundle_is_packed_in_place(tiny_bundle: Bundle, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [(99, "has bundle format 99; this version of Cepstra reads formats 1 to 3"), (None, "no bundle at")],
+    [(99, "has bundle format 99; this version of Cepstra reads formats 1 to 4"), (None, "no bundle at")],
 )
 def test_a_bundle_that_cannot_be_read_is_said_in_one_line(
     tiny_bundle: Bundle, tones_manifest: Path, tmp_path: Path, version: int | None, message: str

@@ -230,7 +230,7 @@ def test_an_exploding_loss_stops_and_the_checkpoint_is_from_before(
     tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(with_epochs(tiny_recipe, 36), evaluate_every=36, checkpoint_minutes=0.01)
-    monkeypatch.setattr(trainer, "schedule", lambda share, warmup: 1e5 if share > 0.5 else schedule(share, warmup))
+    monkeypatch.setattr(trainer, "schedule", lambda share, warmup: 1e3 if share > 0.5 else schedule(share, warmup))
     with pytest.raises(DivergedError, match=r"(explodes|gradient's norm is).*pass \d+, batch \d+ \(.+\).*last\.ckpt"):
         train(recipe, tmp_path, accelerator="cpu", report=QUIET)
     before = torch.load(tmp_path / "last.ckpt", weights_only=True)["position"]["watch"]

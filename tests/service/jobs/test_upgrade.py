@@ -134,7 +134,7 @@ def newer(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_of_a_newer_version_is_refused(newer: Path) -> None:
-    with pytest.raises(BundleFormatError, match=r"format 99; this version of Cepstra reads formats 1 to 3"):
+    with pytest.raises(BundleFormatError, match=r"format 99; this version of Cepstra reads formats 1 to 4"):
         load_bundle(newer / "bundle")
 
 
