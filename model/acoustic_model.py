@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from model.cancellation import CancelToken, check
+from model.dropout import Dropout
 from model.errors import OptionError
 from model.lstm import BidirectionalLSTM, flip_indices
 from model.phones import N_PHONES
@@ -222,9 +223,9 @@ class Subsampling(nn.Module):
         for number, (stride, _) in enumerate(self.strides, 1):
             x_BCTF = torch.relu(self.get_submodule(f"conv{number}")(x_BCTF))
             lengths_B = (lengths_B + stride - 1) // stride
-            x_BCTF = x_BCTF.masked_fill(_padding(x_BCTF.shape[2], lengths_B).unsqueeze(1), 0.0)
-        x_BSX = x_BCTF.transpose(1, 2).flatten(2)
-        return self.projection(x_BSX), lengths_B
+            x_BCTF = x_BCTF * ~_padding(x_BCTF.shape[2], lengths_B).unsqueeze(1)
+        x_SBX = x_BCTF.permute(2, 0, 1, 3).flatten(2)  # time first in memory, as the LSTMs have it
+        return self.projection(x_SBX).transpose(0, 1), lengths_B
 
 
 class ResidualBiLSTM(nn.Module):
@@ -234,11 +235,14 @@ class ResidualBiLSTM(nn.Module):
         super().__init__()
         self.norm = _norm(config)
         self.lstm = BidirectionalLSTM(2 * config.hidden_size, config.hidden_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x_BSD: Tensor, flip_BS: Tensor) -> Tensor:
-        """One layer; `flip_BS` as in `BidirectionalLSTM`."""
-        return x_BSD + torch.as_tensor(self.dropout(self.lstm(self.norm(x_BSD), flip_BS)))
+        """One layer; `flip_BS` as in `BidirectionalLSTM`, whose order in memory is kept throughout."""
+        x_SBD = x_BSD.transpose(0, 1)
+        y_BSD = self.lstm(self.norm(x_SBD).transpose(0, 1), flip_BS)
+        x_SBD = x_SBD + torch.as_tensor(self.dropout(y_BSD.transpose(0, 1)))
+        return x_SBD.transpose(0, 1)
 
 
 def _norm(config: AcousticModelConfig) -> nn.Module:
