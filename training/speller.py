@@ -58,6 +58,7 @@ def train_speller(
     out_dir: str | os.PathLike[str],
     asked: SpellerRecipe,
     *,
+    warm_start: str | os.PathLike[str] | None = None,
     record: Mapping[str, Any] | None = None,
     devices: int = 1,
     say: Callable[[str], None] = lambda line: None,
@@ -70,6 +71,7 @@ def train_speller(
         text: the running text that is spelled; that of a dev or test corpus has no place in it.
         out_dir: the run's folder, made where it is missing.
         asked: sizes and schedule.
+        warm_start: a bundle whose speller is where the new one begins instead, such as that of the stage before.
         record: what the bundle's training record says besides, of where the text comes from.
         devices: processes that share every step.
         say: is given lines of progress.
@@ -80,7 +82,8 @@ def train_speller(
 
     Raises:
         CorpusError: corpus or text cannot be used.
-        RecipeError: bundle and recipe do not fit, or the folder holds another run.
+        RecipeError: bundle and recipe do not fit, the folder holds another run, or `warm_start` has no speller of these
+            sizes.
         DivergedError: the loss is NaN or infinite.
         StorageError: a checkpoint could not be written.
     """
@@ -97,17 +100,27 @@ def train_speller(
     say(f"{len(spelled.words_N)} words of text; {spelled.missing:.2%} of it have no pronunciation and are left out")
     boundary = bundle.tokenizer.encode(WORD_BOUNDARY)[0]
     batches = SpellerBatches(spelled, read_heard(out / HEARD_DIR), asked, boundary, bundle.frame_s)
-    run = _Run(fabric, recipe, bundle, asked, out, dict(record or {}), say)
+    begun = load_bundle(warm_start) if warm_start else bundle
+    if warm_start and not _fits(begun, asked):
+        config = begun.acoustic_model.config
+        raise RecipeError(
+            f"{warm_start} has a speller of {config.spelling_layers} layers of {config.spelling_size}; "
+            f"{asked.layers} of {asked.size} are asked for"
+        )
+    record = dict(record or {}) | ({"warm_start": Path(warm_start).name} if warm_start else {})
+    run = _Run(fabric, recipe, bundle, asked, out, record, say, begun)
     run.load()
     last_saved = last_said = time.monotonic()
     while run.position.step < asked.steps:
-        run.step(batches.batch(run.position.step, fabric.global_rank, fabric.world_size))
+        batch = batches.batch(run.position.step, fabric.global_rank, fabric.world_size)
+        # The first process' clock counts.
+        due = fabric.is_global_zero and time.monotonic() - last_saved >= 60 * asked.checkpoint_minutes
+        saving = run.step(batch, due)
         now = time.monotonic()
         if now - last_said >= SAY_EVERY_S:
             run.tell()
             last_said = now
-        # The first process' clock counts.
-        if fabric.broadcast(now - last_saved >= 60 * asked.checkpoint_minutes) and run.position.step < asked.steps:
+        if saving and run.position.step < asked.steps:
             run.save()
             last_saved = time.monotonic()
     run.save()
@@ -116,6 +129,17 @@ def train_speller(
 
 def _nothing(line: str) -> None:
     del line
+
+
+def _of(bundle: Bundle, *, spelling: bool) -> dict[str, Tensor]:
+    """The weights of its speller, or all others."""
+    weights = bundle.acoustic_model.state_dict()
+    return {name: weight for name, weight in weights.items() if name.startswith("speller.") == spelling}
+
+
+def _fits(bundle: Bundle, asked: SpellerRecipe) -> bool:
+    config = bundle.acoustic_model.config
+    return (config.spelling_layers, config.spelling_size) == (asked.layers, asked.size)
 
 
 class _Run:
@@ -128,19 +152,17 @@ class _Run:
         bundle: Bundle,
         asked: SpellerRecipe,
         out: Path,
-        record: dict[str, Any],
+        record: Mapping[str, Any],
         say: Callable[[str], None],
+        begun: Bundle,
     ) -> None:
         self.fabric, self.recipe, self.bundle, self.asked = fabric, recipe, bundle, asked
         self.out, self.record, self.say = out, record, say
         torch.manual_seed(asked.seed)
         config = replace(bundle.acoustic_model.config, spelling_layers=asked.layers, spelling_size=asked.size)
         self.averaged = AcousticModel(config).eval()
-        before = bundle.acoustic_model.config
-        begun = (before.spelling_layers, before.spelling_size) == (asked.layers, asked.size)
-        weights = bundle.acoustic_model.state_dict()
-        heard = {name: weight for name, weight in weights.items() if begun or not name.startswith("speller.")}
-        self.averaged.load_state_dict(self.averaged.state_dict() | heard)
+        weights = _of(bundle, spelling=False) | (_of(begun, spelling=True) if _fits(begun, asked) else {})
+        self.averaged.load_state_dict(self.averaged.state_dict() | weights)
         self.averaged.requires_grad_(False)
         self.speller = Speller(config.vocabulary_size, config.n_phones, asked.size, asked.layers)
         self.speller.load_state_dict(self.averaged.speller.state_dict())
@@ -155,8 +177,8 @@ class _Run:
         self._stepping = cast(torch.optim.Optimizer, fabric.setup_optimizers(self.optimizer))
         self.position = _Position()
 
-    def step(self, batch: SpellerBatch) -> None:
-        """Learn from a batch."""
+    def step(self, batch: SpellerBatch, due: bool) -> bool:
+        """Learn from a batch; returns whether any process says that a checkpoint is due."""
         began, position, asked = time.monotonic(), self.position, self.asked
         # What is dropped out is a function of seed, step and process.
         torch.manual_seed(hash((asked.seed, position.step, self.fabric.global_rank)))
@@ -171,8 +193,8 @@ class _Run:
             reduction="sum",
             zero_infinity=True,
         )
-        mine = torch.stack([loss.detach(), batch.target_lengths_B.sum().float()])
-        nats, units = cast(Tensor, self.fabric.all_reduce(mine, reduce_op="sum")).tolist()
+        mine = torch.stack([loss.detach(), batch.target_lengths_B.sum().float(), torch.tensor(float(due))])
+        nats, units, saving = cast(Tensor, self.fabric.all_reduce(mine, reduce_op="sum")).tolist()
         if not math.isfinite(nats):
             raise DivergedError(
                 f"the loss is {nats} in step {position.step + 1}; {self.out / CHECKPOINT_FILE}, if it is there, is "
@@ -186,11 +208,11 @@ class _Run:
         weight = 1 - min(asked.ema_decay, (1 + position.step) / (10 + position.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.speller.parameters()), list(self.speller.parameters()), weight)
-        kind = "text" if batch.letters_BSV is None else "heard"
-        before = position.nats.get(kind, nats / units)
-        position.nats[kind] = 0.95 * before + 0.05 * nats / units
+        before = position.nats.get(batch.kind, nats / units)
+        position.nats[batch.kind] = 0.95 * before + 0.05 * nats / units
         position.step += 1
         position.seconds += time.monotonic() - began
+        return bool(saving > 0)
 
     def tell(self) -> None:
         """A line of progress."""

@@ -36,6 +36,7 @@ class SpellerBatch:
         lengths_B: valid frames.
         targets_BU, target_lengths_B: the characters.
         letters_BSV: natural-log posteriors of what was heard; None for a text, and where they are withheld.
+        kind: `text`, `heard`, or `phones` for what was heard without its characters: losses of a kind can be compared.
     """
 
     phones_BSP: Float[Tensor, "B S P"]
@@ -43,6 +44,7 @@ class SpellerBatch:
     targets_BU: Int[Tensor, "B U"]
     target_lengths_B: Int[Tensor, " B"]
     letters_BSV: Float[Tensor, "B S V"] | None
+    kind: str
 
 
 class SpelledText:
@@ -128,6 +130,7 @@ class SpellerBatches:
             pad(targets, batch_first=True),
             torch.tensor([len(units) for units in targets]),
             _pad(letters, n_frames) if letters else None,
+            "text" if not is_heard else "heard" if letters else "phones",
         )
 
     def _heard_row(self, utterances: Sequence[HeardUtterance], rng: random.Random) -> "_Row":

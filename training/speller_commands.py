@@ -21,6 +21,10 @@ def train_speller(
         ),
     ],
     out: Annotated[Path, typer.Option(help="The run's folder; a run that lies there goes on where it was.")],
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(help="A bundle whose speller to begin from; otherwise that of BUNDLE, or random weights."),
+    ] = None,
     layers: Annotated[int, typer.Option(help="Layers of the speller.")] = _USUAL.layers,
     size: Annotated[int, typer.Option(help="Width of a layer.")] = _USUAL.size,
     steps: Annotated[int, typer.Option(help="Steps of the optimizer.")] = _USUAL.steps,
@@ -59,6 +63,7 @@ def train_speller(
             read_text(text),
             out,
             asked,
+            warm_start=warm_start,
             record={"texts": [Path(source).name for source in text]},
             devices=devices,
             say=lambda line: typer.echo(line, err=True),

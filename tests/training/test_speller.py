@@ -105,8 +105,13 @@ def test_there_are_texts_and_what_was_heard_with_characters_and_without(batches:
     n_with_letters = sum(batch.letters_BSV is not None for batch in found)
     assert 3 <= n_with_letters <= 20  # 0.25 × 0.6 of 60 is 9
     # What was sung is short, so what was heard is much shorter than a text's rows.
-    n_heard = sum(float(batch.lengths_B.max()) < 100 for batch in found)
-    assert n_with_letters < n_heard <= 30
+    heard = [float(batch.lengths_B.max()) < 100 for batch in found]
+    assert n_with_letters < sum(heard) <= 30
+    expected = [
+        "text" if not is_heard else "phones" if batch.letters_BSV is None else "heard"
+        for batch, is_heard in zip(found, heard, strict=True)
+    ]
+    assert [batch.kind for batch in found] == expected
 
 
 def test_the_processes_share_the_rows_of_one(batches: SpellerBatches) -> None:
@@ -217,7 +222,15 @@ def test_the_command_gives_a_bundle_its_speller_and_the_next_run_begins_with_it(
     name = "speller.head.weight"
     weight, again = (bundle.acoustic_model.state_dict()[name] for bundle in (first, second))
     torch.testing.assert_close(again, weight, rtol=0, atol=1e-3)  # it was stored in half precision
+    third = run(bundle_dir, "third", "--steps", 1, "--peak-lr", 1e-12, "--warm-start", tmp_path / "first" / "bundle")
+    torch.testing.assert_close(third.acoustic_model.state_dict()[name], weight, rtol=0, atol=1e-3)
     assert second.training["speller"]["texts"] == ["text.txt"]
+    assert third.training["speller"]["warm_start"] == "bundle"
+    words = ["train-speller", tmp_path / "recipe.yaml", bundle_dir, folder / "text.txt", "--out", tmp_path / "fourth"]
+    begun = ["--layers", 3, "--size", 16, "--warm-start", tmp_path / "first" / "bundle"]
+    refused = CliRunner().invoke(cli.app, list(map(str, [*words, *begun])))
+    assert refused.exit_code == 1
+    assert "has a speller of 2 layers of 16; 3 of 16 are asked for" in " ".join(refused.output.split())
     refused = CliRunner().invoke(
         cli.app, ["train-speller", "x.yaml", str(bundle_dir), "t.txt", "--out", str(tmp_path / "r"), "--steps", "0"]
     )
