@@ -3,7 +3,8 @@
 Both sides train two passes over the same utterances, in processes of their own, one after the other; the second pass
 counts. Ours is `cepstra train` as a user runs it. The other side reads the same cached audio and computes the same
 features, but takes utterances in random order, a fixed number a batch, packs them (`pack_padded_sequence`) into
-`torch.nn.LSTM`, and computes in float32.
+`torch.nn.LSTM`, and computes in float32. What the recipe sends through a codec on the way is not: the other side sends
+nothing, and a corpus can be encoded before (`cepstra data encode`). All else that ours draws (speeds, loudness) stays.
 
 usage: python -m benchmarks.training [--manifest FILE] [--limit N] [--threads N] [--layers N] [--hidden N] [--gpu]
 """
@@ -65,6 +66,7 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
     recipe = replace(
         base,
         checkpoint_minutes=1e6,
+        augment=replace(base.augment, codec_probability=0.0),
         data=replace(base.data, train=(str(folder / "train.tsv"),), dev="", max_batch_s=BATCH_S[arguments.gpu]),
         acoustic_model=replace(base.acoustic_model, n_layers=arguments.layers, hidden_size=arguments.hidden),
         optimizer=replace(base.optimizer, epochs=2),
