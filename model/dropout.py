@@ -22,7 +22,7 @@ class Dropout(nn.Module):
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.share = round(share * LEVELS) / LEVELS
+        self.share = min(round(share * LEVELS), LEVELS - 1) / LEVELS
 
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape."""

@@ -52,5 +52,12 @@ def test_nothing_is_dropped_outside_training_or_with_a_share_of_0() -> None:
     assert Dropout(0.0)(x) is x
 
 
+def test_a_share_next_to_1_keeps_something_to_learn_from() -> None:
+    torch.manual_seed(0)
+    y = Dropout(0.999999)(torch.ones(1000, 1000))
+    assert y.isfinite().all()
+    assert 1 <= int((y != 0).sum()) <= 40  # 15 in the mean
+
+
 def test_an_empty_batch_stays_empty() -> None:
     assert Dropout(0.5)(torch.zeros(0, 4)).shape == (0, 4)
