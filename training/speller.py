@@ -88,6 +88,13 @@ def train_speller(
         StorageError: a checkpoint could not be written.
     """
     out, bundle = Path(out_dir), load_bundle(bundle_dir)
+    begun = load_bundle(warm_start) if warm_start else bundle
+    if warm_start and not _fits(begun, asked):
+        config = begun.acoustic_model.config
+        raise RecipeError(
+            f"{warm_start} has a speller of {config.spelling_layers} layers of {config.spelling_size}; "
+            f"{asked.layers} of {asked.size} are asked for"
+        )
     fabric = Fabric(accelerator="cpu", devices=devices, precision=recipe.optimizer.precision)  # type: ignore[arg-type]  # verified by OptimizerConfig
     fabric.launch()
     if not fabric.is_global_zero:
@@ -100,13 +107,6 @@ def train_speller(
     say(f"{len(spelled.words_N)} words of text; {spelled.missing:.2%} of it have no pronunciation and are left out")
     boundary = bundle.tokenizer.encode(WORD_BOUNDARY)[0]
     batches = SpellerBatches(spelled, read_heard(out / HEARD_DIR), asked, boundary, bundle.frame_s)
-    begun = load_bundle(warm_start) if warm_start else bundle
-    if warm_start and not _fits(begun, asked):
-        config = begun.acoustic_model.config
-        raise RecipeError(
-            f"{warm_start} has a speller of {config.spelling_layers} layers of {config.spelling_size}; "
-            f"{asked.layers} of {asked.size} are asked for"
-        )
     record = dict(record or {}) | ({"warm_start": Path(warm_start).name} if warm_start else {})
     run = _Run(fabric, recipe, bundle, asked, out, record, say, begun)
     run.load()

@@ -231,6 +231,7 @@ def test_the_command_gives_a_bundle_its_speller_and_the_next_run_begins_with_it(
     refused = CliRunner().invoke(cli.app, list(map(str, [*words, *begun])))
     assert refused.exit_code == 1
     assert "has a speller of 2 layers of 16; 3 of 16 are asked for" in " ".join(refused.output.split())
+    assert not (tmp_path / "fourth").exists()  # nothing was listened to for it
     refused = CliRunner().invoke(
         cli.app, ["train-speller", "x.yaml", str(bundle_dir), "t.txt", "--out", str(tmp_path / "r"), "--steps", "0"]
     )
