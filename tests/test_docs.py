@@ -28,11 +28,8 @@ def test_make_targets_exist(document: Path) -> None:
 
 @each_document
 def test_cepstra_commands_parse(document: Path) -> None:
-    wrong = [
-        f"{line!r}: {problem}"
-        for line in code_of(document)
-        for problem in problems_of_line(line, typer.main.get_command(cli.app))
-    ]
+    cepstra = typer.main.get_command(cli.app)
+    wrong = [f"{line!r}: {problem}" for line in code_of(document) for problem in problems_of_line(line, cepstra)]
     assert not wrong
 
 
