@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 
 from features.errors import CepstraError
@@ -213,12 +214,13 @@ def _load(directory: Path) -> Bundle:
         files = {name: _read_checked(directory, name, expected) for name, expected in config["sha256"].items()}
         front_end = FrontEnd(FrontEndConfig(**config["front_end"]))
         tokenizer = parse_tokenizer(config["tokenizer"])
-        acoustic_model = AcousticModel(AcousticModelConfig(**config["acoustic_model"]))
+        with torch.device("meta"):  # weights drawn by chance would only be written over
+            acoustic_model = AcousticModel(AcousticModelConfig(**config["acoustic_model"]))
         cmvn = GlobalCMVN(front_end.config.n_features)
         stored = safetensors.torch.load(files[WEIGHTS_FILE])
         cmvn.load_state_dict({k.removeprefix("cmvn."): v.float() for k, v in stored.items() if k.startswith("cmvn.")})
         weights, weight_format = unpack_weights({k: v for k, v in stored.items() if not k.startswith("cmvn.")})
-        acoustic_model.load_state_dict(weights)
+        acoustic_model.load_state_dict(weights, assign=True)
         acoustic_model.eval().requires_grad_(False)
         language_model = None
         if config.get("language_model") is not None:
