@@ -29,13 +29,23 @@ from model.found_numbers import (
     word_at,
     word_before,
 )
-from model.spoken_dates import date_at, second_half, time_at, year_at
+from model.spoken_dates import MONTHS, date_at, second_half, time_at, year_at
 from model.spoken_digits import DIGITS, OH, read_digits
 
 TENTHS = frozenset(f"{ten[:-1]}ieth" for ten in TENS)  # twentieth to ninetieth
 RANGES = ("or", "to", "and")  # between numbers, of which only the second may have what is meant of both
-DURATIONS_BEGIN = ("a", "an", "every", "each", "wait")
-ORDERED = ("of", "century", "floor", "street")  # what "thirty second" before them counts
+DURATIONS_BEGIN = ("a", "an", "another", "each", "every", "final", "first", "last", "next", "wait")
+ORDERED = (  # what "thirty second" before them counts
+    *("amendment", "anniversary", "avenue", "birthday", "century", "congress", "day", "floor", "infantry", "month"),
+    *("of", "parallel", "president", "regiment", "state", "street", "week", "year"),
+)
+# After "the thirty second", where that is the 32nd: nothing at all, or what no duration goes before. A mark or a rule
+# may be one of thirty seconds.
+AFTER_ORDINALS = (
+    *("", "and", "are", "as", "at", "because", "but", "by", "for", "from", "had", "has", "he", "i", "if", "in", "is"),
+    *("it", "on", "or", "she", "so", "that", "the", "then", "there", "they", "to", "today", "until", "was", "we"),
+    *("were", "when", "which", "who", "will", "with", "you", *MONTHS),
+)
 # After "five dollars fifty", with nothing at all; "people" would say that fifty are theirs.
 AFTER_CENTS = ("", "a", "an", "and", "apiece", "at", "but", "each", "for", "from", "in", "is", "or", "per", "to", "was")
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
@@ -171,6 +181,8 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
 
 
 def _is_second(words: Sequence[Spoken], number: Number) -> bool:
-    """Whether "thirty second" is the 32nd, and no duration."""
+    """Whether "thirty second" is the 32nd, and surely no duration."""
     before, after = word_before(words, number.first), word_at(words, number.end)
-    return before == "the" or (after in ORDERED and before not in DURATIONS_BEGIN)
+    if before == "the" and after in AFTER_ORDINALS:
+        return True
+    return after in ORDERED and before not in DURATIONS_BEGIN

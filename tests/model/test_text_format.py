@@ -220,6 +220,12 @@ def test_ranges_whose_ends_say_all(said: str, written: str) -> None:
         ("twenty second century people on forty second street", "22nd century people on 42nd street"),
         ("on december twenty second", "On December 22"),
         ("the twenty second of may", "The 22nd of May"),
+        ("at the thirty second mark", "At the thirty second mark"),
+        ("the sixty second rule and the twenty second delay", "The sixty second rule and the twenty second delay"),
+        ("the last thirty second of it", "The last thirty second of it"),
+        ("the forty second president on his sixty second birthday", "The 42nd president on his 62nd birthday"),
+        ("the thirty second is the twenty second july", "The 32nd is the 22nd July"),
+        ("the thirty second | mark", "The 32nd mark"),
     ],
 )
 def test_seconds_are_no_ordinals(said: str, written: str) -> None:
