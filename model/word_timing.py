@@ -82,7 +82,8 @@ def place_words(
 ) -> Transcript:
     """The transcript with the times of words and segments corrected by loudness.
 
-    No word overlaps another, and none reaches beyond the audio.
+    No word overlaps another, none reaches beyond the audio, and each lasts `SHORTEST_WORD_S` at least where there is as
+    much audio after `earliest_s`.
 
     Args:
         transcript: its words last from the first frame of their letters to the end of the last.
@@ -145,7 +146,9 @@ def _boundaries(
             if at
             else earliest_s
         )
-        last_s = words[at].start_s + config.late_s if at < len(words) else duration_s
+        last_s = duration_s
+        if at < len(words):
+            last_s = min(words[at].start_s + config.late_s, duration_s - SHORTEST_WORD_S)
         if at + 1 < len(words):
             last_s = min(last_s, words[at + 1].start_s)
         last_s = min(max(first_s, last_s), duration_s)
@@ -162,10 +165,11 @@ def _boundaries(
             continue
         if at:
             pause = levels.pause(first_s, min(end_s + config.reach_s, duration_s), end_s, math.inf)
-            ends_s.append(min(pause[0] if pause else end_s + config.lag_s, duration_s))
+            ends_s.append(min(max(pause[0] if pause else end_s + config.lag_s, first_s), duration_s))
         if at < len(words):
-            pause = levels.pause(max(earliest_s, start_s - config.reach_s), last_s, -math.inf, start_s)
-            starts_s.append(max(pause[1] if pause else start_s - config.lead_s, earliest_s))
+            free_s = ends_s[-1] if at else earliest_s
+            pause = levels.pause(max(free_s, start_s - config.reach_s), last_s, -math.inf, start_s)
+            starts_s.append(max(pause[1] if pause else start_s - config.lead_s, free_s))
     return starts_s, [max(start_s, end_s) for start_s, end_s in zip(starts_s, ends_s, strict=True)]
 
 

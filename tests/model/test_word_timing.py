@@ -20,7 +20,7 @@ from model.errors import OptionError, WorkCancelledError
 from model.forced_alignment import force_align
 from model.transcriber import Transcriber
 from model.transcript import Segment, Transcript, Word
-from model.word_timing import TimingConfig, percentile, place_words
+from model.word_timing import SHORTEST_WORD_S, TimingConfig, percentile, place_words
 
 CONFIG = TimingConfig()
 
@@ -68,6 +68,20 @@ def test_words_that_may_not_begin_where_they_were_heard_stay_in_order() -> None:
     levels = placed_words([(0.88, 0.92), (0.96, 1.40)], "#" * 230, 2.298, earliest_s=1.18)
     times_s = [time_s for span in levels for time_s in span]
     assert times_s == sorted(times_s) and times_s[0] >= 1.18
+
+
+@pytest.mark.parametrize(
+    ("word", "loudness", "earliest_s"),
+    [
+        ((0.48, 0.6), "." * 66 + "#" * 60, 0.0),  # noticed early, and over before it is loud
+        ((1.0, 1.2), "#" * 200, 1.25),  # an utterance was ended in between without a pause, a little late
+        ((1.2, 1.25), "#" * 105 + "." * 20, 0.0),  # the audio ends with it
+    ],
+)
+def test_no_word_is_of_no_length(word: tuple[float, float], loudness: str, earliest_s: float) -> None:
+    ((start_s, end_s),) = placed_words([word], loudness, earliest_s=earliest_s)
+    assert earliest_s <= start_s <= end_s - SHORTEST_WORD_S + 1e-9
+    assert end_s <= len(loudness) / 100
 
 
 def test_placing_many_words_can_be_cancelled() -> None:
