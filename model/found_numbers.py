@@ -17,6 +17,7 @@ MULTIPLES = ("million", "billion", "trillion")
 LONE_MULTIPLES = frozenset(  # without a number before them
     f"{multiple}{ending}" for multiple in ("hundred", "thousand", *MULTIPLES) for ending in ("", "s", "th", "ths")
 )
+PARTS = ("half", "third", "thirds", "quarter", "quarters", "fifth", "fifths", "tenth", "tenths")
 PAUSE_S = 0.35  # what is said after this long a pause is another number
 SMALLEST_GROUPED = 10_000  # 1800 may be a year
 AFTER_SIGHS = ("boy", "dear", "god", "gosh", "lord", "my", "no", "well", "yeah", "yes")  # "oh" before them is no zero
@@ -46,15 +47,16 @@ class Number:
         first, end: its words, `end` excluded.
         begin: `first`, or the place of the article before it that the digits stand for too: "a hundred and one".
         lacks_count: whether it begins with "hundred" and the like, of which nothing says how many.
+        is_divided: whether only a part of it is meant: "half a million", "a quarter of a million".
     """
 
     def __init__(self, occurence: Occurence, words: Sequence[Spoken]) -> None:
         self.first, self.end = occurence.start, occurence.end
         texts = [word.text for word in words[: self.end]]
         self.lacks_count = texts[self.first] in LONE_MULTIPLES
-        half = texts[max(0, self.first - 2) : self.first] == ["half", "a"]
+        self.is_divided = self.lacks_count and _is_divided(texts[max(0, self.first - 3) : self.first])
         article = self.lacks_count and word_at(words, self.first - 1) == "a" and not words[self.first].after_pause
-        self.begin = self.first - 1 if article and not half else self.first
+        self.begin = self.first - 1 if article and not self.is_divided else self.first
         self.digits: str = re.sub(r"[a-z]+$", "", occurence.text)
         self.text: str = occurence.text
         self.value = float(occurence.value)
@@ -104,6 +106,13 @@ def word_before(words: Sequence[Spoken], at: int) -> str:
 def follows(words: Sequence[Spoken], found: Sequence[Number], at: int) -> bool:
     """Whether another number follows this one at once."""
     return at + 1 < len(found) and found[at + 1].first == found[at].end and not words[found[at + 1].first].after_pause
+
+
+def _is_divided(before: Sequence[str]) -> bool:
+    """Whether the three words before a number make a part of it, or many of it: "a multi million dollar house"."""
+    if before[-1:] == ["a"]:
+        return before[-2:-1] == ["half"] or (before[-2:-1] == ["of"] and before[0] in PARTS)
+    return bool(before) and before[-1] in ("half", "multi", "quarter", "quarters")
 
 
 def _is_zero(words: Sequence[Spoken], at: int) -> bool:

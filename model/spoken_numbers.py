@@ -79,7 +79,7 @@ def _money(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     number = found[at]
     currency = word_at(words, number.end)
     sign = CURRENCIES.get(currency)
-    if sign is None or number.is_ordinal or _stays_words(words, found, at):
+    if sign is None or number.is_ordinal or number.is_divided or _stays_words(words, found, at):
         return None
     if number.lacks_count:  # of "a hundred dollar bill" the article stays
         if not currency.endswith("s"):
