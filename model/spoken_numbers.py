@@ -155,6 +155,8 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
     said = [word.text for word in words[number.first : number.end]]
     if any(text in ("tens", *LONE_MULTIPLES) and text.endswith("s") for text in said):  # hundreds of thousands
         return True
+    if said[0] in ("zero", "o") and said[1:2] and said[1] in LONE_MULTIPLES:  # zero hundred hours, to text2num 0100
+        return True
     before, after = word_before(words, number.first), word_at(words, number.end)
     if number.is_ordinal and (said[0] == "one" or (before in ("a", "an") and after == "of")):  # a tenth of a second
         return True

@@ -267,6 +267,8 @@ def test_amounts_with_cents_and_decimals(said: str, written: str) -> None:
         "Twenty twenty vision",
         "Ten twenty thirty",
         "Apollo thirteen nineteen seventy",
+        "At zero hundred hours",
+        "O hundred hours of zero million dollars",
         "Three quarters of a million dollars",
         "Half a million dollar house and a half million dollars",
         "A quarter million dollar multi million dollar deal",
@@ -305,6 +307,7 @@ def test_what_digits_would_get_wrong_stays_words(said: str) -> None:
         ("an eighteenth century house", "An 18th century house"),
         ("three point one four one five nine", "3.14159"),
         ("nine oh two one oh", "90210"),
+        ("zero nine hundred hours", "0900 hours"),
     ],
 )
 def test_phrases_of_all_kinds(said: str, written: str) -> None:
