@@ -140,6 +140,8 @@ def _plain(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     number = found[at]
     if (number.is_whole and number.value < SMALLEST_DIGITS) or _stays_words(words, found, at):
         return None
+    if not number.is_whole and number.value < 2 and word_before(words, number.first) == "at":  # at one point two men
+        return None
     if number.lacks_count and (number.begin == number.first or number.end - number.first == 1):
         return None
     if word_before(words, number.first) in CURRENCIES:  # a dollar fifty

@@ -267,6 +267,7 @@ def test_amounts_with_cents_and_decimals(said: str, written: str) -> None:
         "Twenty twenty vision",
         "Ten twenty thirty",
         "Apollo thirteen nineteen seventy",
+        "At one point two men came",
         "At zero hundred hours",
         "O hundred hours of zero million dollars",
         "Three quarters of a million dollars",
@@ -307,6 +308,7 @@ def test_what_digits_would_get_wrong_stays_words(said: str) -> None:
         ("an eighteenth century house", "An 18th century house"),
         ("three point one four one five nine", "3.14159"),
         ("nine oh two one oh", "90210"),
+        ("at one point two percent and at two point five", "At 1.2% and at 2.5"),
         ("zero nine hundred hours", "0900 hours"),
     ],
 )
