@@ -60,7 +60,9 @@ def date_at(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
             if certain and number.is_between(22_001, 32_099) and 0 < since_2000 < 100:
                 end = f"{month.title()} {day}, {2000 + round(since_2000)}"
                 return 1, Written(number.first - 1, number.end, end)
-        if is_day and (certain or (number.is_ordinal and not before)):
+        # In January three men came, by June one of them; nobody says "in January third" either.
+        is_count = before == "in" or (not number.is_ordinal and word_at(words, number.end) == "of")
+        if is_day and not is_count and (certain or (number.is_ordinal and not before)):
             return 1, Written(number.first - 1, number.end, f"{month.title()} {number.digits}")
     if number.is_ordinal and number.value <= 31 and word_at(words, number.end) == "of":
         month, end = word_at(words, number.end + 1), number.end + 2

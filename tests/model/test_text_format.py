@@ -110,6 +110,12 @@ def test_what_is_said_and_what_is_written(said: str, written: str) -> None:
         ("on november eleventh nineteen oh five", "On November 11, 1905"),
         ("june twelve two thousand and six", "June 12, 2006"),
         ("in november nineteen eighteen", "In November 1918"),
+        ("in november eleven men came", "In November 11 men came"),
+        ("in january three men came", "In January three men came"),
+        ("by september one of us had left", "By September one of us had left"),
+        ("in april second graders came", "In April second graders came"),
+        ("by june one it was done", "By June 1 it was done"),
+        ("on the night of january one", "On the night of January 1"),
         ("in january twenty twenty", "In January 2020"),
     ],
 )
