@@ -48,6 +48,7 @@ AFTER_ORDINALS = (
 )
 # After "five dollars fifty", with nothing at all; "people" would say that fifty are theirs.
 AFTER_CENTS = ("", "a", "an", "and", "apiece", "at", "but", "each", "for", "from", "in", "is", "or", "per", "to", "was")
+TRILLION = "trillion"  # no number to text2num
 SMALLEST_DIGITS = 10  # smaller numbers stay words where they stand alone
 
 
@@ -78,6 +79,9 @@ def _money(words: Sequence[Spoken], found: Sequence[Number], at: int) -> Taken:
     """$25, $25.30, $1.50, $5 million."""
     number = found[at]
     currency = word_at(words, number.end)
+    trillions = CURRENCIES.get(word_at(words, number.end + 1)) if currency == TRILLION else None
+    if trillions and not number.is_ordinal and not _stays_words(words, found, at):
+        return 1, Written(number.begin, number.end + 2, f"{trillions}{number.grouped} {TRILLION}")
     sign = CURRENCIES.get(currency)
     if sign is None or number.is_ordinal or number.is_divided or _stays_words(words, found, at):
         return None
@@ -160,6 +164,8 @@ def _stays_words(words: Sequence[Spoken], found: Sequence[Number], at: int) -> b
     if said[0] in ("zero", "o") and said[1:2] and said[1] in LONE_MULTIPLES:  # zero hundred hours, to text2num 0100
         return True
     before, after = word_before(words, number.first), word_at(words, number.end)
+    if before == TRILLION:  # two trillion five hundred million
+        return True
     if number.is_ordinal and (said[0] == "one" or (before in ("a", "an") and after == "of")):  # a tenth of a second
         return True
     if before in ("point", *OH):  # point five percent
