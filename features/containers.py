@@ -63,6 +63,8 @@ def inspect_container(file: SeekableFile) -> Container:
     start = _after_id3(file, size)
     magic = _read(file, start, 12)
     if magic[:4] in (b"RIFF", b"RIFX", b"RF64") and magic[8:12] == b"WAVE":
+        if start:  # libsndfile would miss the end, and FFmpeg reads nothing
+            raise UnsupportedAudioError("the wav has an ID3 tag in front of it; send it without")
         return Container("wav", open_ended=_wav_is_open_ended(file, size))
     if magic[:4] == b"fLaC":
         # Its decoder checks the number of samples, where there is one, and a checksum of each frame.
@@ -124,7 +126,13 @@ SMALLEST_PLACEHOLDER_BYTES = 0x7FFF_F000
 
 
 def _wav_is_open_ended(file: SeekableFile, size: int) -> bool:
-    order = ">" if _read(file, 0, 4) == b"RIFX" else "<"
+    """Whether FFmpeg has to read it, up to the end of the file.
+
+    FFmpeg would take the samples of a RIFX file for little-endian: libsndfile reads it, which stops at the file's end
+    too, unless the length is 0. Of a length of 0 in RF64, neither reads anything.
+    """
+    kind = _read(file, 0, 4)
+    order = ">" if kind == b"RIFX" else "<"
     riff_bytes: int = struct.unpack(order + "I", _read(file, 4, 4))[0]
     offset = 12
     data_bytes_64: int | None = None
@@ -150,10 +158,14 @@ def _wav_is_open_ended(file: SeekableFile, size: int) -> bool:
     if chunk_bytes == 0:
         if 8 + riff_bytes == size:  # a finished file whose remaining bytes are other chunks
             raise EmptyAudioError("the wav holds no samples: its data chunk is empty")
+        if kind != b"RIFF":
+            raise CorruptAudioError(
+                f"the wav ({kind.decode()}) does not say how long it is; send it once it is finished"
+            )
         return True
     if chunk_bytes > present_bytes and chunk_bytes < SMALLEST_PLACEHOLDER_BYTES:
         raise _broken("wav", size, f"{present_bytes} of {chunk_bytes} bytes of samples are there")
-    return chunk_bytes > present_bytes
+    return chunk_bytes > present_bytes and kind != b"RIFX"
 
 
 # --- ogg: pages (RFC 3533) -------------------------------------------------------------------------------------------

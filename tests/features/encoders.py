@@ -15,10 +15,12 @@ SAMPLE_RATE_HZ = 16_000
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 
 
-def by_soundfile(samples: np.ndarray, container: str, encoding: str, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+def by_soundfile(
+    samples: np.ndarray, container: str, encoding: str, rate_hz: int = SAMPLE_RATE_HZ, *, endian: str = "FILE"
+) -> bytes:
     """`samples` of shape (N,) or (N, C) through libsndfile."""
     file = io.BytesIO()
-    soundfile.write(file, samples, rate_hz, format=container, subtype=encoding)
+    soundfile.write(file, samples, rate_hz, format=container, subtype=encoding, endian=endian)
     return file.getvalue()
 
 

@@ -356,6 +356,27 @@ def test_relatives_of_wav_are_read(container: str, endian: str) -> None:
         decode_audio(file.getvalue()[:-100])
 
 
+@pytest.mark.parametrize("placeholder", [0xFFFF_FFFF, 0x7FFF_F000, 0x8000_0000])
+def test_a_big_endian_wav_that_was_written_to_a_pipe_is_heard_as_it_is(placeholder: int) -> None:
+    big = by_soundfile(SOUND, "WAV", "PCM_16", endian="BIG")
+    at = big.index(b"data") + 4
+    piped = b"RIFX" + struct.pack(">I", placeholder) + big[8:at] + struct.pack(">I", placeholder) + big[at + 4 :]
+    np.testing.assert_array_equal(decode_audio(piped).samples_N, decode_audio(WAV).samples_N)
+
+
+def test_relatives_of_wav_have_to_say_how_long_they_are() -> None:
+    big = by_soundfile(SOUND, "WAV", "PCM_16", endian="BIG")
+    at = big.index(b"data") + 4
+    long = by_soundfile(SOUND, "RF64", "PCM_16")
+    sizes = long.index(b"ds64") + 8
+    for unsaid in (
+        big[:4] + bytes(4) + big[8:at] + bytes(4) + big[at + 4 :],
+        long[:sizes] + bytes(16) + long[sizes + 16 :],
+    ):
+        with pytest.raises(CorruptAudioError, match="does not say how long it is"):
+            decode_audio(unsaid)
+
+
 # --- tags around bare frames -----------------------------------------------------------------------------------------
 
 ID3V2 = b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)
@@ -365,6 +386,11 @@ ID3V2 = b"ID3\x04\x00\x00\x00\x00\x01\x00" + bytes(128)
 def test_a_tag_in_front_is_stepped_over(container: str) -> None:
     samples_N = decode_audio(ID3V2 + FILES[container]).samples_N
     np.testing.assert_array_equal(samples_N, decode_audio(FILES[container]).samples_N)
+
+
+def test_a_tag_in_front_of_wav_is_named() -> None:
+    with pytest.raises(UnsupportedAudioError, match="ID3 tag in front"):
+        decode_audio(ID3V2 + WAV)
 
 
 @pytest.mark.parametrize("tag", [b"TAG" + bytes(125), b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0) + bytes(8)])
