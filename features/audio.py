@@ -277,11 +277,13 @@ def _blocks_by_soundfile(file: BinaryIO, container: Container, meter: AudioMeter
     with sound:
         rate_hz, claimed_frames, frames = sound.samplerate, sound.frames, 0
         meter.check_form(rate_hz, sound.channels)
+        # libsndfile takes a tag behind the last frame for a frame that is damaged.
+        most = claimed_frames if container.tag_behind else LIBSNDFILE_FRAMES_UNKNOWN
         length_is_known = claimed_frames < LIBSNDFILE_FRAMES_UNKNOWN
         if length_is_known:
             meter.claim(Fraction(claimed_frames, rate_hz), rate_hz, sound.channels)
         try:
-            while len(block_NC := sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
+            while len(block_NC := sound.read(min(BLOCK_FRAMES, most - frames), dtype="float32", always_2d=True)):
                 frames += len(block_NC)
                 yield rate_hz, block_NC
         except soundfile.LibsndfileError as error:

@@ -27,6 +27,7 @@ from features.seekable import SeekableFile
 # webm, and far more of everything else.
 MOST_ELEMENTS = 1_000_000
 MOST_TAGS = 10
+ID3V1_BYTES = 128
 
 Kind = Literal["wav", "flac", "vorbis", "ogg", "webm", "mp4", "mp3", "aac"]
 
@@ -38,12 +39,14 @@ class Container:
     Attributes:
         kind: the container, by its content. "vorbis" is an ogg that holds one Vorbis stream and nothing else.
         open_ended: a wav that was written to a pipe and does not know its own length.
+        tag_behind: a flac that ends with an ID3v1 tag.
         duration_s: seconds by the headers of its frames (flac, mp3, aac), those that encoders add included; None where
             only the decoder's library reads the length.
     """
 
     kind: Kind
     open_ended: bool = False
+    tag_behind: bool = False
     duration_s: Fraction | None = None
 
 
@@ -68,7 +71,8 @@ def inspect_container(file: SeekableFile) -> Container:
         return Container("wav", open_ended=_wav_is_open_ended(file, size))
     if magic[:4] == b"fLaC":
         # Its decoder checks the number of samples, where there is one, and a checksum of each frame.
-        return Container("flac", duration_s=flac_duration(file, start))
+        tag_behind = size >= ID3V1_BYTES and _read(file, size - ID3V1_BYTES, 3) == b"TAG"
+        return Container("flac", duration_s=flac_duration(file, start), tag_behind=tag_behind)
     if magic[:4] == b"OggS":
         streams = _check_ogg(file, start, size)
         is_vorbis = b"\x01vorbis" in _read(file, start, 64)

@@ -399,6 +399,13 @@ def test_a_tag_behind_is_no_damage(tag: bytes) -> None:
     np.testing.assert_array_equal(samples_N, decode_audio(FILES["mp3"]).samples_N)
 
 
+def test_a_tag_behind_flac_is_no_damage_but_frames_are_missed() -> None:
+    samples_N = decode_audio(FILES["flac"] + b"TAG" + bytes(125)).samples_N
+    np.testing.assert_array_equal(samples_N, decode_audio(FILES["flac"]).samples_N)
+    with pytest.raises(CorruptAudioError):
+        decode_audio(FILES["flac"][:-200] + b"TAG" + bytes(125))
+
+
 def test_junk_between_frames_is_damage() -> None:
     whole = FILES["mp3 without a count"]
     at = sorted(boundaries("mp3 without a count"))[10]
