@@ -1,5 +1,6 @@
 """Files named on the command line become transcripts on standard output: what `cepstra transcribe` does."""
 
+import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -61,7 +62,7 @@ def transcribe_files(
             if isinstance(result, Exception):
                 raise result
             transcript = format_transcript(result, hot_words) if format_text else result
-            write_out(_written(transcript, response_format, name if several else None), sys.stdout)
+            write_out(_written(transcript, response_format, _as_text(name) if several else None), sys.stdout)
     return all_well
 
 
@@ -98,6 +99,11 @@ def _many(transcriber: "Transcriber", files: Sequence[str], hot_words: HotWords 
 
 def _audio(name: str) -> bytes | Path:
     return sys.stdin.buffer.read() if name == STDIN else Path(name)
+
+
+def _as_text(name: str) -> str:
+    """A file's name with � where its bytes are no UTF-8: no text can hold those."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _written(transcript: Transcript, response_format: ResponseFormat, name: str | None) -> str:

@@ -136,6 +136,15 @@ def test_several_files_in_json_are_an_object_each(run: Run, clip: Path, other: P
     assert objects[1] == json.loads(run(other, "--format", "json").stdout)
 
 
+def test_a_name_that_is_no_utf8_does_not_end_the_others(run: Run, clip: Path, other: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(clip.parent) + b"/\xff.wav"))
+    odd.write_bytes(clip.read_bytes())
+    lines = run(odd, other).stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [f"{clip.parent}/\ufffd.wav", str(other)]
+    objects = [json.loads(line) for line in run(odd, other, "--format", "json").stdout.splitlines()]
+    assert [entry["file"] for entry in objects] == [f"{clip.parent}/\ufffd.wav", str(other)]
+
+
 @pytest.mark.parametrize("caption_format", ["srt", "vtt"])
 def test_several_files_make_no_captions(run: Run, clip: Path, other: Path, caption_format: str) -> None:
     result = run(clip, other, "--format", caption_format)
