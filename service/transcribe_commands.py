@@ -1,5 +1,6 @@
 """`cepstra transcribe` and `cepstra listen`: wiring only, with imports where a command needs them."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,8 +58,10 @@ def transcribe(
 
     from features.errors import CepstraError
     from model.transcriber import Transcriber
-    from service.files import transcribe_files
+    from service.files import STDIN, transcribe_files
 
+    if STDIN in files and sys.stdin is None:
+        fail(f"{STDIN} is standard input, which is closed", status=2)
     try:
         hot_words = HotWords(tuple(hot_word), hot_word_boost) if hot_word else None
         transcriber = Transcriber.from_bundle(bundle, threads=threads, runtime=runtime)
@@ -94,11 +97,9 @@ def listen(
     Each utterance is a line on standard output as soon as it is over; on a terminal, what is heard meanwhile is shown
     on standard error. For example: arecord -q -f S16_LE -r 16000 -c 1 | cepstra listen
     """
-    import sys
-
     if device is not None and not microphone:
         fail("--device names a microphone; it goes with --microphone", status=2)
-    if not microphone and sys.stdin.isatty():
+    if not microphone and (sys.stdin is None or sys.stdin.isatty()):
         fail("nothing is piped in; pipe raw PCM16 audio to standard input, or use --microphone", status=2)
 
     from features.errors import CepstraError

@@ -124,6 +124,14 @@ def test_captions(run: Run, clip: Path) -> None:
     assert read_srt(as_srt) == read_vtt(as_vtt) != []
 
 
+@pytest.mark.parametrize("command", [["transcribe", "-"], ["listen"]])
+def test_a_closed_standard_input_is_one_line(command: list[str]) -> None:
+    closed = ["sh", "-c", '"$@" <&-', "sh", sys.executable, "-m", "cli", *command]
+    result = subprocess.run(closed, cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert result.stderr.startswith("cepstra: ")
+
+
 def test_several_files_in_text_are_a_line_each(run: Run, clip: Path, other: Path, transcriber: Transcriber) -> None:
     assert run(clip, other).stdout.splitlines() == [
         f"{path}\t{transcriber.transcribe(path).text}" for path in (clip, other)
