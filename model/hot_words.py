@@ -48,10 +48,12 @@ class HotWords:
 
 
 def plain_words(term: str) -> tuple[str, ...]:
-    """The words of a term in lower case, accents dropped, hyphens and dots taken for spaces."""
+    """The words of a term in lower case, accents and quotes around it dropped, hyphens and dots taken for spaces."""
     plain = (
         unicodedata.normalize("NFKD", term.translate(_APOSTROPHES)).translate(_APOSTROPHES).translate(_BETWEEN_WORDS)
-    )
+    ).strip()
+    if plain.startswith("'") and plain.endswith("'"):  # not those of 'tis and of dogs'
+        plain = plain.strip("'")
     return tuple("".join(character for character in plain.casefold() if not unicodedata.combining(character)).split())
 
 

@@ -18,7 +18,7 @@ from features.audio import Waveform
 from model.beam_search import TERM_STEP, BeamSearch
 from model.checkpoint import Bundle
 from model.errors import HotWordError
-from model.hot_words import LARGEST_BOOST, LONGEST_TERM, MOST_TERMS, HotWords, spell
+from model.hot_words import LARGEST_BOOST, LONGEST_TERM, MOST_TERMS, HotWords, plain_words, spell
 from model.language_model import BeamSearchConfig, LanguageModel
 from model.stream_events import Final
 from model.tokenizer import CharacterTokenizer
@@ -182,7 +182,7 @@ def test_what_is_just_within_the_limits_is_taken(search: BeamSearch) -> None:
     assert text_of(hot, spelled("a_a_a_a_a_ab ")) == "aaaaaab"
 
 
-@pytest.mark.parametrize("term", ["GPT 4", "münchen", "c", "--", "a+b"])
+@pytest.mark.parametrize("term", ["GPT 4", "münchen", "c", "--", "a+b", "'"])
 def test_what_cannot_be_spelled_is_named(search: BeamSearch, term: str) -> None:
     with pytest.raises(HotWordError, match=r"write it as it is spoken|has no letters"):
         search.with_hot_words(HotWords((term,)))
@@ -257,3 +257,9 @@ def heard_live(transcriber: Transcriber, hot_words: HotWords | None = None) -> l
     session = transcriber.stream(hot_words=hot_words)
     events = [*session.feed(NOISE.samples_N), *session.flush()]
     return [word.text for event in events if isinstance(event, Final) for word in event.segment.words]
+
+
+def test_quotes_around_a_term_are_none_of_its_letters() -> None:
+    assert plain_words("‘Birket Foster’") == plain_words("'Birket Foster'") == ("birket", "foster")
+    assert plain_words("'tis") == ("'tis",)
+    assert plain_words("the dogs'") == ("the", "dogs'")
