@@ -1,9 +1,10 @@
 """A recipe: everything that decides what a training run computes, in one YAML file."""
 
+import math
 import os
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -103,6 +104,8 @@ class OptimizerConfig:
                 f"optimizer.epochs is {self.epochs}, peak_lr {self.peak_lr}, muon_lr {self.muon_lr}, clip_norm "
                 f"{self.clip_norm}; at least 1 pass and positive rates are needed, of which muon_lr may be 0"
             )
+        if self.weight_decay < 0:
+            raise RecipeError(f"optimizer.weight_decay is {self.weight_decay}; it must not be negative")
         if not 0 <= self.warmup_share < 1 or not 0 <= self.ema_decay < 1:
             raise RecipeError(
                 f"optimizer.warmup_share is {self.warmup_share}, ema_decay {self.ema_decay}; both must lie in 0..1"
@@ -138,6 +141,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
             raise RecipeError(f"recipe name is {self.name!r}; it must be a plain name")
+        if not -(2**63) <= self.seed < 2**63:
+            raise RecipeError(f"seed is {self.seed}; it must lie in -2^63..2^63 - 1")
         if self.front_end.n_features != self.acoustic_model.n_features:
             raise RecipeError(
                 f"the front end gives {self.front_end.n_features} features; "
@@ -176,7 +181,7 @@ def load_recipe(source: str | os.PathLike[str]) -> Recipe:
         known = ", ".join(sorted(file.stem for file in RECIPES_DIR.glob("*.yaml")))
         raise RecipeError(f"no recipe {str(source)!r}: give a YAML file or one of: {known}") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from error
+        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8: it has a byte {error.object[error.start]:#04x}") from error
     return build_recipe(values if isinstance(values, dict) else {}, str(path))
@@ -196,7 +201,7 @@ def build_recipe(values: dict[str, Any], where: str) -> Recipe:
 def _build(cls: type, values: dict[str, Any], where: str) -> object:
     """A (nested) dataclass from plain values; unknown keys and wrong types are errors."""
     known = {f.name for f in fields(cls)}
-    unknown = sorted(set(values) - known)
+    unknown = sorted(set(values) - known, key=str)
     if unknown:
         raise RecipeError(f"{where}: unknown option {unknown[0]!r}; known are {', '.join(sorted(known))}")
     hints = get_type_hints(cls)
@@ -216,13 +221,20 @@ def _build(cls: type, values: dict[str, Any], where: str) -> object:
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{where} is {value!r}; it must be a list, in brackets")
+        of = get_args(hint)[0]
+        as_it_is = {str: (), float: (int,)}.get(of, object)  # an int stays one: runs compare what they were made of
+        return tuple(one if isinstance(one, as_it_is) else _convert(one, of, where) for one in value)
+    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML reads 1e-3 as text
-        except ValueError as error:
+            number = float(value)  # YAML reads 1e-3 as text
+        except (ValueError, OverflowError) as error:
             raise RecipeError(f"{where} is {value!r}; it must be a number") from error
-    if hint in (int, bool, str) and type(value) is not hint:
+        if not math.isfinite(number):
+            raise RecipeError(f"{where} is {value!r}; it must be a finite number")
+        return number
+    if hint in (int, bool, str, float) and type(value) is not hint:
         raise RecipeError(f"{where} is {value!r}; it must be of type {hint.__name__}")
     return value

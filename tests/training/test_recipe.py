@@ -62,12 +62,24 @@ def test_options_reach_the_recipe(tmp_path: Path) -> None:
         ("name: a/b\n", "must be a plain name"),
         ("{}", "name"),
         ("name: [unclosed\n", "is not YAML"),
+        ("name: x\ndata: {train: train.tsv}\n", "train is 'train.tsv'; it must be a list"),
+        ("name: x\ndata: {train: [5]}\n", "train is 5; it must be of type str"),
+        ("name: x\ndata: {dev: [dev.tsv]}\n", r"dev is \['dev.tsv'\]; it must be of type str"),
+        ("name: x\naugment: {speeds: 1.0}\n", "speeds is 1.0; it must be a list"),
+        ("name: x\naugment: {speeds: [fast]}\n", "speeds is 'fast'; it must be a number"),
+        ("name: x\naugment: {gain_db: [1, 2]}\n", r"gain_db is \[1, 2\]; it must be of type float"),
+        ("name: x\naugment: {gain_db: .nan}\n", "gain_db is nan; it must be a finite number"),
+        ("name: x\noptimizer: {peak_lr: .inf}\n", "peak_lr is inf; it must be a finite number"),
+        ("name: x\noptimizer: {weight_decay: -0.1}\n", "weight_decay is -0.1; it must not be negative"),
+        ("name: x\nseed: 9223372036854775808\n", "seed is 9223372036854775808"),
+        ("name: x\n1: 2\nepochs: 3\n", "unknown option 1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(RecipeError, match=message) as refusal:
         load_recipe(tmp_path / "bad.yaml")
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_recipe_that_is_not_there_lists_those_that_are() -> None:
