@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import unicodedata
@@ -22,6 +23,8 @@ from training.errors import CorpusError
 
 MAX_REJECTED_SHARE = 0.01  # a corpus of which more cannot be used is refused
 LONGEST_STEM = 100  # characters of an id that become a file's name
+LONGEST_FIELD = 2**24  # characters of a TSV's field: more than anybody says in a week; Python's own limit are two hours
+_BEYOND = "\t"  # no column can have this name
 
 log = logging.getLogger(__name__)
 
@@ -83,25 +86,39 @@ def read_corpus(
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike[str]) -> None:
-    """Write a TSV manifest atomically, with audio paths relative to it where that is possible."""
+    """Write a TSV manifest atomically, with audio paths relative to it where that is possible.
+
+    Raises:
+        CorpusError: a path or a text that the file cannot hold; what was there before is kept.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.tmp")
     base = target.parent.resolve()
-    with scratch.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-        writer.writerow(["id", "path", "duration_s", "transcript", "speaker"])
-        for utterance in utterances:
-            audio = os.path.relpath(utterance.path.resolve(), base)
-            row = [
-                utterance.id,
-                audio,
-                f"{utterance.duration_s:.3f}",
-                utterance.transcript,
-                utterance.speaker,
-            ]
-            writer.writerow([" ".join(value.split()) if value != audio else value for value in row])
-    os.replace(scratch, target)
+    try:
+        with scratch.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
+            writer.writerow(["id", "path", "duration_s", "transcript", "speaker"])
+            for utterance in utterances:
+                audio = os.path.relpath(utterance.path.resolve(), base)
+                row = [
+                    utterance.id,
+                    audio,
+                    f"{utterance.duration_s:.3f}",
+                    utterance.transcript,
+                    utterance.speaker,
+                ]
+                try:
+                    "\t".join(row).encode()
+                    writer.writerow([" ".join(value.split()) if value != audio else value for value in row])
+                except (csv.Error, UnicodeEncodeError) as error:
+                    raise CorpusError(
+                        f"{target} cannot hold {str(utterance.path)!r}: its path has a tab or a line break, or path or "
+                        "transcript are not UTF-8; rename the file"
+                    ) from error
+        os.replace(scratch, target)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def file_stem(utterance_id: str) -> str:
@@ -184,8 +201,9 @@ def _read_librispeech(root: Path, where: dict[str, str]) -> Iterator[Utterance]:
 
 
 def _read_tsv(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[Utterance]:
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        reader = csv.DictReader(stream, restkey=_BEYOND, delimiter="\t", quoting=csv.QUOTE_NONE)
         needed = {"path", "transcript"} if transcribed else {"path"}
         missing = {*needed, *where} - set(reader.fieldnames or ())
         if missing:
@@ -193,6 +211,8 @@ def _read_tsv(path: Path, where: dict[str, str], transcribed: bool) -> Iterator[
         for row in reader:
             if any(row[column] is None for column in needed):
                 raise CorpusError(f"{path}, line {reader.line_num}: too few columns")
+            if any(row.get(_BEYOND) or ()):  # of a tab in a transcript, what is behind it
+                raise CorpusError(f"{path}, line {reader.line_num}: too many columns, with {row[_BEYOND][0]!r} in them")
             if all(row[column] == value for column, value in where.items()):
                 duration_s = _number(row.get("duration_s") or "0", path, reader.line_num)
                 audio = path.parent / row["path"]
@@ -211,10 +231,14 @@ def _read_json_lines(path: Path, where: dict[str, str], transcribed: bool) -> It
             continue
         try:
             row = json.loads(line)
-            audio, text = str(row["audio_filepath"]), str(row["text"] if transcribed else row.get("text", ""))
+            audio, text = row["audio_filepath"], row["text"] if transcribed else row.get("text")
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             needed = "audio_filepath and text" if transcribed else "audio_filepath"
             raise CorpusError(f"{path}, line {number}: needs {needed}: {error!r}") from error
+        if not isinstance(audio, str) or not isinstance(text, str | None):
+            raise CorpusError(
+                f"{path}, line {number}: audio_filepath is {audio!r}, text {text!r}; both must be strings"
+            )
         if all(str(row.get(column)) == value for column, value in where.items()):
             if row.get("offset"):
                 raise CorpusError(f"{path}, line {number}: offset is {row['offset']!r}; cut the recording first")
@@ -222,7 +246,7 @@ def _read_json_lines(path: Path, where: dict[str, str], transcribed: bool) -> It
             yield Utterance(
                 str(row.get("id") or audio),
                 path.parent / audio,
-                text,
+                text or "",
                 str(row.get("speaker") or ""),
                 duration_s,
             )
@@ -230,6 +254,9 @@ def _read_json_lines(path: Path, where: dict[str, str], transcribed: bool) -> It
 
 def _number(value: str | float, path: Path, line: int) -> float:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError) as error:
         raise CorpusError(f"{path}, line {line}: duration is {value!r}; it must be seconds") from error
+    if not math.isfinite(number):
+        raise CorpusError(f"{path}, line {line}: duration is {value!r}; it must be seconds")
+    return number

@@ -79,12 +79,33 @@ def test_json_lines_as_nemo_writes_them(tmp_path: Path) -> None:
         ("m.tsv", "path\ttranscript\nx.wav\t\ny.wav\t \n", "none of the 2 utterances .* has a transcript"),
         ("m.json", '{"audio_filepath": "x.wav"}\n', "line 1: needs audio_filepath and text"),
         ("m.json", "not json\n", "line 1: needs audio_filepath and text"),
+        ("m.tsv", "path\ttranscript\nx.wav\tHI\tTHERE\n", "line 2: too many columns, with 'THERE'"),
+        ("m.tsv", "path\ttranscript\tduration_s\nx.wav\tHI\tnan\n", "duration is 'nan'; it must be seconds"),
+        ("m.json", '{"audio_filepath": "x.wav", "text": "hi", "duration": Infinity}\n', "line 1: duration is inf"),
+        ("m.json", '{"audio_filepath": "x.wav", "text": ["hi"]}\n', r"line 1: .* text \['hi'\]; both must be strings"),
+        ("m.json", '{"audio_filepath": null, "text": "hi"}\n', "line 1: audio_filepath is None"),
+        ("m.json", '{"audio_filepath": "x.wav", "text": null}\n', "none of the 1 utterances .* has a transcript"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(CorpusError, match=message):
         read_corpus(tmp_path / name)
+
+
+def test_hours_of_speech_may_be_one_utterance_and_columns_at_the_end_may_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "m.tsv").write_text(f"path\ttranscript\nx.wav\t{'word ' * 40_000}\t\t\n")
+    (only,) = read_corpus(tmp_path / "m.tsv")
+    assert len(only.transcript.split()) == 40_000
+
+
+@pytest.mark.parametrize("name", ["a\tb.wav", "a\nb.wav", "a\udcffb.wav"])
+def test_what_a_manifest_cannot_hold_is_named_and_the_one_before_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m.tsv").write_text("before\n")
+    with pytest.raises(CorpusError, match=r"m\.tsv cannot hold .*b\.wav"):
+        write_manifest([Utterance("one", tmp_path / name, "YES")], tmp_path / "m.tsv")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.tsv"]
+    assert (tmp_path / "m.tsv").read_text() == "before\n"
 
 
 def test_recordings_without_transcripts_can_be_asked_for(tmp_path: Path) -> None:
