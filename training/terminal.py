@@ -25,6 +25,20 @@ def clear_errors() -> "Iterator[None]":
     except ModuleNotFoundError as error:
         typer.echo(f"cepstra: {error}; training needs the extra: pip install 'cepstra[train]'", err=True)
         raise typer.Exit(1) from error
+    except RuntimeError as error:
+        if not _is_left_alone(error):
+            raise
+        typer.echo("cepstra: another process of this run has ended, so this one ends too; that one says why", err=True)
+        raise typer.Exit(1) from error
+
+
+def _is_left_alone(error: RuntimeError) -> bool:
+    """Whether a process that shares a run's batches waited for one that is gone."""
+    import torch.distributed as processes
+
+    if not processes.is_available() or not processes.is_initialized() or processes.get_world_size() < 2:
+        return False
+    return isinstance(error, processes.DistError) or "gloo" in str(error).lower()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,13 +154,14 @@ def train(
         for planned in plans[position.batch :]:
             waited_s, batch = next(batches)
             position.waiting_s += waited_s
-            _count_unreadable(batch, position, len(utterances))
             units = sum(len(targets[index]) for row, _ in planned.items for index in row)
             share = (position.epoch + position.batch / len(plans)) / recipe.optimizer.epochs
             set_rates(optimizers, recipe.optimizer, schedule(share, recipe.optimizer.warmup_share))
             losses = objective.losses(network, batch, position.epoch)
             due = fabric.is_global_zero and time.monotonic() - last_saved >= recipe.checkpoint_minutes * 60
-            total, nats, saving = _agree(fabric, losses, due)
+            total, nats, saving, n_unreadable = _agree(fabric, losses, due, len(batch.unreadable))
+            if n_unreadable:
+                _count_unreadable(fabric, batch, position, len(utterances))
             nats /= units
             wrong = position.watch.loss(nats if math.isfinite(total) else total)
             norm: Tensor | None = None
@@ -240,11 +242,14 @@ def schedule(share: float, warmup_share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (share - warmup_share) / (1 - warmup_share)))
 
 
-def _agree(fabric: Fabric, losses: Losses, due: bool) -> tuple[float, float, bool]:
-    """Total loss and CTC loss of all processes, and whether the first one, whose clock counts, wants a checkpoint."""
-    mine = torch.stack([losses.total.detach(), losses.ctc, losses.ctc.new_tensor(float(due))])
-    total, ctc, saving = cast(Tensor, fabric.all_reduce(mine, reduce_op="sum")).tolist()
-    return total, ctc, saving > 0
+def _agree(fabric: Fabric, losses: Losses, due: bool, n_unreadable: int) -> tuple[float, float, bool, int]:
+    """What all processes have together: total and CTC loss, whether a checkpoint is due, files that cannot be read.
+
+    The first one's clock counts.
+    """
+    mine = [losses.total.detach(), losses.ctc, losses.ctc.new_tensor(float(due)), losses.ctc.new_tensor(n_unreadable)]
+    total, ctc, saving, unreadable = cast(Tensor, fabric.all_reduce(torch.stack(mine), reduce_op="sum")).tolist()
+    return total, ctc, saving > 0, round(unreadable)
 
 
 def _any(fabric: Fabric, mine: bool) -> bool:
@@ -272,8 +277,12 @@ def _texts(losses: Losses, batch: Batch, tokenizer: Tokenizer) -> tuple[list[str
     return references, hypotheses
 
 
-def _count_unreadable(batch: Batch, position: Position, total: int) -> None:
-    new = [name for name in batch.unreadable if name not in position.unreadable]
+def _count_unreadable(fabric: Fabric, batch: Batch, position: Position, total: int) -> None:
+    """Take note of what any process could not read, in all of them: together they go on, or none does."""
+    named = [batch.unreadable] * fabric.world_size
+    if fabric.world_size > 1:
+        torch.distributed.all_gather_object(named, batch.unreadable)
+    new = [name for name in dict.fromkeys(chain.from_iterable(named)) if name not in position.unreadable]
     if new:
         position.unreadable.extend(new)
         reject("audio that cannot be read", position.unreadable, total)

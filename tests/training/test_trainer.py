@@ -344,6 +344,53 @@ def test_a_corpus_whose_audio_cannot_be_read_is_refused(
     assert "noise.wav" in message
 
 
+def test_processes_count_audio_that_cannot_be_read_together_and_end_together(
+    tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path
+) -> None:
+    """One of two would tolerate its own broken file: 1 of 110. They are the longest, so that each gets one."""
+    (tmp_path / "noise.wav").write_bytes(os.urandom(2000))
+    (tmp_path / "other.wav").write_bytes(os.urandom(2000))
+    broken = [Utterance(name, tmp_path / f"{name}.wav", "A", "", 2.0) for name in ("noise", "other")]
+    corpus = corpus_with(tones_manifest, tmp_path, *broken, copies=9)
+    data = replace(tiny_recipe.data, train=(corpus,), dev="", max_batch_s=16.0)
+    recipe_file = tmp_path / "tiny.yaml"
+    recipe_file.write_text(
+        yaml.safe_dump(json.loads(json.dumps(asdict(replace(with_epochs(tiny_recipe, 1), data=data)))))
+    )
+    run = subprocess.run(
+        [*command(recipe_file, tmp_path / "run"), "--devices", "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 1
+    assert "cepstra: 2 of 110 utterances have audio that cannot be read" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_a_process_whose_companion_is_killed_says_so_in_a_line(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe_file = tmp_path / "tiny.yaml"
+    recipe_file.write_text(yaml.safe_dump(json.loads(json.dumps(asdict(with_epochs(tiny_recipe, 10_000))))))
+    out, log = tmp_path / "run", tmp_path / "log"
+    with log.open("w") as stream:
+        first = subprocess.Popen(
+            [*command(recipe_file, out), "--devices", "2"],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=stream,
+            stderr=stream,
+        )
+        deadline = time.monotonic() + 90
+        while not checkpoint_time(out) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        first.kill()
+        first.wait()
+    while "another process" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert "cepstra: another process of this run has ended" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
 def test_an_over_long_utterance_is_left_out_by_name(
     tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
