@@ -73,10 +73,14 @@ def train(
 
     Raises:
         CorpusError: the corpus cannot be used.
-        RecipeError: recipe and warm start, or recipe and checkpoint, do not fit.
+        RecipeError: recipe and warm start, or recipe and checkpoint, do not fit, or there is no such accelerator.
         DivergedError: the loss is NaN or infinite.
         StorageError: a checkpoint could not be written.
     """
+    if accelerator not in ("auto", "cpu", "cuda"):
+        raise RecipeError(f"accelerator is {accelerator!r}; auto, cpu and cuda are known")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise RecipeError("accelerator is cuda, but torch finds no such device; use cpu")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     local = int(os.environ.get("LOCAL_WORLD_SIZE", devices))

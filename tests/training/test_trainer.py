@@ -391,6 +391,16 @@ def test_a_process_whose_companion_is_killed_says_so_in_a_line(tiny_recipe: Reci
     assert "Traceback" not in log.read_text()
 
 
+def test_an_accelerator_that_is_not_there_is_named(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for accelerator, message in (("gpu0", "accelerator is 'gpu0'; auto, cpu and cuda"), ("cuda", "use cpu")):
+        with pytest.raises(RecipeError, match=message):
+            train(tiny_recipe, tmp_path / "run", accelerator=accelerator, report=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_over_long_utterance_is_left_out_by_name(
     tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
