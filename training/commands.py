@@ -88,8 +88,12 @@ def evaluate(
         from model.transcriber import Transcriber
         from training.corpora import read_corpus
         from training.evaluate import evaluate as run
+        from training.whole_files import store_file
 
         utterances = read_corpus(manifest, where=conditions(where))
+        for folder in (json_out and json_out.parent, report):  # if one cannot be, that is said now, not after an hour
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
         if runtime == "all":
             _compare_runtimes(
                 Transcriber.from_bundle(bundle, greedy=greedy, runtime="torch"),
@@ -105,7 +109,7 @@ def evaluate(
             result = run(transcriber, utterances, limit=limit, progress=advance)
         _print_table(transcriber.name, result)
         if json_out is not None:
-            json_out.write_text(json.dumps(result.as_json(), indent=2) + "\n")
+            store_file(json_out, (json.dumps(result.as_json(), indent=2) + "\n").encode())
         if report is not None:
             from datetime import date
 
@@ -224,6 +228,7 @@ def _compare_runtimes(
 ) -> None:
     """Print, and write where it is asked for, what each runtime costs; `record`: bundle, corpus, and whether greedy."""
     from training.runtimes import evaluate_runtimes, record_runtimes
+    from training.whole_files import store_file
 
     with progress_bar("transcribing") as advance:
         results = evaluate_runtimes(transcriber, utterances, limit=limit, progress=advance)
@@ -233,7 +238,8 @@ def _compare_runtimes(
         speed = 1 / max(result.rtf, 1e-9)
         typer.echo(f"{name:12} {result.wer:8.2%} {lost:+8.2f} {result.cer:8.2%} {speed:12.0f}")
     if json_out is not None:
-        json_out.write_text(json.dumps({name: result.as_json() for name, result in results.items()}, indent=2) + "\n")
+        numbers = {name: result.as_json() for name, result in results.items()}
+        store_file(json_out, (json.dumps(numbers, indent=2) + "\n").encode())
     if record is not None:
         bundle, corpus, greedy = record
         record_runtimes(bundle, results, corpus=corpus, greedy=greedy)

@@ -69,6 +69,20 @@ def test_evaluation_takes_a_part(tiny_bundle: Bundle, tones_manifest: Path, tmp_
         assert json.loads((tmp_path / "n.json").read_text())["utterances"] == expected
 
 
+def test_where_numbers_and_report_go_is_made_first_or_refused(
+    tiny_bundle: Bundle, tones_manifest: Path, tmp_path: Path
+) -> None:
+    save_bundle(tiny_bundle, tmp_path / "bundle")
+    (tmp_path / "file").write_text("in the way")
+    command = ("evaluate", "--manifest", tones_manifest, "--bundle", tmp_path / "bundle", "--limit", 1)
+    result = cepstra(*command, "--json", tmp_path / "new" / "n.json", "--report", tmp_path / "new" / "page")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "new" / "n.json").read_text())["utterances"] == 1
+    refusal = cepstra(*command, "--report", tmp_path / "file")
+    assert (refusal.returncode, refusal.stdout) == (1, "")  # said before anything was recognised
+    assert refusal.stderr.startswith("cepstra: ") and len(refusal.stderr.splitlines()) == 1
+
+
 def test_a_language_model_is_attached_and_led_by(tiny_bundle: Bundle, tones_manifest: Path, tmp_path: Path) -> None:
     save_bundle(tiny_bundle, tmp_path / "plain")
     (tmp_path / "words.txt").write_text("ABC 12\nCAB 7\n\n")
