@@ -35,7 +35,7 @@ from training.errors import DivergedError, RecipeError
 from training.neural_recipe import NeuralLMRecipe, fit_cutoffs, learning_rate
 from training.neural_text import Sentences, split
 from training.ngram_text import NgramText, limit_vocabulary
-from training.run_state import guard_storage
+from training.run_state import guard_storage, read_checkpoint
 from training.whole_files import replace_file
 
 MODEL_FILE = "neural_lm.safetensors"
@@ -228,7 +228,7 @@ class _Run:
         Raises:
             RecipeError: it is of another recipe or text (other numbers of passes and minutes are allowed).
         """
-        state = torch.load(self.out / CHECKPOINT_FILE, map_location=self.device, weights_only=True)
+        state = read_checkpoint(self.out / CHECKPOINT_FILE, self.device)
         if state["made_of"] != self._made_of():
             raise RecipeError(f"{self.out} holds a run of another recipe or text; use another folder")
         self.model.load_state_dict(state["model"])

@@ -106,8 +106,9 @@ class RunState:
         Raises:
             RecipeError: the checkpoint is of another recipe (another number of passes is allowed), or its run had other
                 utterances.
+            StorageError: it cannot be read.
         """
-        state = torch.load(out / CHECKPOINT_FILE, map_location=fabric.device, weights_only=True)
+        state = read_checkpoint(out / CHECKPOINT_FILE, fabric.device)
         # Compared as recipes, so that a checkpoint from before an option existed goes on with that option's default.
         values = json.loads(state["recipe"])
         values.get("objective", {}).pop("phone_layer", None)  # an option of earlier versions
@@ -146,6 +147,23 @@ def fingerprint_of(utterances: Sequence[Utterance], targets: Sequence[Sequence[i
 def _device_random(fabric: Fabric) -> torch.Tensor | None:
     """The random state of this process's GPU, if it has one."""
     return torch.cuda.get_rng_state(fabric.device) if fabric.device.type == "cuda" else None
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """What a run has written; tensors on `device`.
+
+    Raises:
+        StorageError: the file is damaged.
+        OSError: it cannot be opened.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # whatever unpickling stumbles over
+        said = str(error).split("\n")[0] or type(error).__name__
+        raise StorageError(f"{path} is damaged: {said}; take it from a copy, or remove it to begin anew") from error
+    return state
 
 
 def guard_storage(write: Callable[[], None], out: Path) -> None:

@@ -33,7 +33,7 @@ from training.heard import hear, read_heard
 from training.ngram_text import NgramText
 from training.phones import read_pronunciations
 from training.recipe import Recipe
-from training.run_state import guard_storage
+from training.run_state import guard_storage, read_checkpoint
 from training.speller_batches import SpelledText, SpellerBatch, SpellerBatches
 from training.speller_recipe import SpellerRecipe
 from training.trainer import BUNDLE_DIR, schedule
@@ -263,7 +263,7 @@ class _Run:
         path = self.out / CHECKPOINT_FILE
         if not path.exists():
             return
-        state = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
         if state["made_of"] != self._made_of():
             raise RecipeError(f"{self.out} holds a run of other sizes or another schedule; use another folder")
         self.speller.load_state_dict(state["speller"])

@@ -401,6 +401,19 @@ def test_an_accelerator_that_is_not_there_is_named(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_damaged_checkpoint_is_named_and_left_as_it_is(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(with_epochs(tiny_recipe, 1), data=replace(tiny_recipe.data, dev=""))
+    train(recipe, tmp_path, accelerator="cpu", report=QUIET)
+    checkpoint = tmp_path / "last.ckpt"
+    whole = checkpoint.read_bytes()
+    for damaged in (b"", b"hello", whole[: len(whole) // 2]):
+        checkpoint.write_bytes(damaged)
+        with pytest.raises(StorageError, match=r"last\.ckpt is damaged: .*remove it to begin anew") as refusal:
+            train(recipe, tmp_path, accelerator="cpu", report=QUIET)
+        assert "\n" not in str(refusal.value)
+        assert checkpoint.read_bytes() == damaged
+
+
 def test_an_over_long_utterance_is_left_out_by_name(
     tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
