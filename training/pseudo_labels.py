@@ -74,7 +74,7 @@ def choose(labels: Sequence[PseudoLabel], *, most_disagreement: float, least_wor
     Raises:
         OptionError: the disagreement is negative, or no word is asked for.
     """
-    if most_disagreement < 0 or least_words < 1:
+    if not most_disagreement >= 0 or least_words < 1:
         raise OptionError(
             f"the most disagreement is {most_disagreement} and the least words {least_words}; "
             "at least 0 and at least 1 are needed"

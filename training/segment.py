@@ -64,7 +64,7 @@ def segment(
         RecipeError: `longest_s` is less than two of the shortest pieces.
         CorpusError: more than 1 % of the utterances cannot be read or aligned, or have the id of another.
     """
-    if longest_s < 2 * EDGE_S:
+    if not longest_s >= 2 * EDGE_S:
         raise RecipeError(f"the longest piece is {longest_s:g} s; it must be at least {2 * EDGE_S:g} s")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ each sentence in a voice, at a pace and at a pitch that are drawn. Both are prog
 `apt-get install espeak-ng flite`.
 """
 
+import math
 import random
 import shutil
 import subprocess
@@ -78,7 +79,7 @@ def synthesise(texts: Sequence[str], folder: Path, hours: float, speak: Speak, *
     Raises:
         CorpusError: there is no text, a program is missing, or says nothing.
     """
-    if not texts or hours <= 0:
+    if not texts or not 0 < hours < math.inf:
         raise CorpusError(f"there are {len(texts)} texts and {hours:g} h to speak; 1 and more than 0 are needed")
     folder.mkdir(parents=True, exist_ok=True)
     spoken_s, number = 0.0, 0

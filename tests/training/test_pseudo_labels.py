@@ -66,7 +66,11 @@ def test_sure_and_long_enough_is_what_is_kept() -> None:
     labels = [label("one two three", 0.2), label("one two", 0.0), label("one two three four", 0.21), label("", 1.0)]
     assert [u.id for u in choose(labels, most_disagreement=0.2, least_words=3)] == ["one two three"]
     assert [u.id for u in choose(labels, most_disagreement=0.1, least_words=1)] == ["one two"]
-    for wrong in ({"most_disagreement": -0.1, "least_words": 3}, {"most_disagreement": 0.2, "least_words": 0}):
+    for wrong in (
+        {"most_disagreement": -0.1, "least_words": 3},
+        {"most_disagreement": float("nan"), "least_words": 3},
+        {"most_disagreement": 0.2, "least_words": 0},
+    ):
         with pytest.raises(OptionError, match="at least 0 and at least 1 are needed"):
             choose(labels, **wrong)  # type: ignore[arg-type]  # a dict of both
 

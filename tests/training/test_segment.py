@@ -85,6 +85,8 @@ def test_text_that_cannot_belong_to_the_audio_is_named(
         segment(transcriber, [wrong], tmp_path / "audio", longest_s=4.0)
     with pytest.raises(RecipeError, match=r"1\.5 s; it must be at least 2 s"):
         segment(transcriber, [wrong], tmp_path / "audio", longest_s=1.5)
+    with pytest.raises(RecipeError, match="nan s; it must be at least 2 s"):
+        segment(transcriber, [wrong], tmp_path / "audio", longest_s=float("nan"))
 
 
 @given(st.lists(st.tuples(st.floats(0, 60), st.floats(0.1, 2))), st.floats(2, 60), st.floats(2, 20))

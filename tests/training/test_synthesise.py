@@ -82,6 +82,9 @@ def test_silence_and_nothing_to_say_are_refused(tmp_path: Path) -> None:
         list(synthesise(TEXTS, tmp_path, 1.0, silent))
     with pytest.raises(CorpusError, match="there are 0 texts and 1 h to speak"):
         list(synthesise([], tmp_path, 1.0, silent))
+    for endless in (float("nan"), float("inf")):
+        with pytest.raises(CorpusError, match=f"{endless:g} h to speak"):
+            list(synthesise(TEXTS, tmp_path, endless, silent))
     with pytest.raises(CorpusError, match="hal is not installed: apt-get install hal"):
         speak_by_program(Manner("hal", "9000", 1.0, 0.5), "good morning")
 
