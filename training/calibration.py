@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features.audio import Waveform, decode_audio
+from features.audio import Waveform
 from model.alignment import build_segments
 from model.checkpoint import Bundle
 from model.confidence import ConfidenceConfig, ConfidenceWeights, word_features
@@ -24,7 +24,7 @@ from model.stream_events import Final
 from model.tokenizer import WORD_BOUNDARY
 from model.transcriber import Transcriber
 from training.confusions import align_words
-from training.corpora import Utterance, normalize_transcript
+from training.corpora import Utterance, decode_named, normalize_transcript
 
 BINS = 10
 RIDGE = 1e-3  # on weights of features with mean 0 and deviation 1; keeps those finite that tell all words apart
@@ -111,7 +111,7 @@ def calibrate(
     folds = {name: number % MOST_SPEAKER_FOLDS for number, name in enumerate(sorted(set(speakers)))}
     rows: defaultdict[str, list[_Row]] = defaultdict(list)
     for done, (utterance, speaker) in enumerate(zip(utterances, speakers, strict=True)):
-        waveform = decode_audio(utterance.path)
+        waveform = decode_named(utterance.path)
         log_probs_SV = ways["greedy"].log_probs(waveform)
         for name, transcriber in ways.items():
             heard = {name: _words(transcriber, transcriber.decode(log_probs_SV), log_probs_SV)}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from features.audio import decode_audio
+from features.audio import Waveform, decode_audio
 from features.errors import AudioError
 from training.errors import CorpusError
 
@@ -148,6 +148,18 @@ def measure(utterances: Sequence[Utterance], progress: Callable[[int, int], None
             progress(done, len(utterances))
     reject("audio that cannot be read", bad, len(utterances))
     return measured
+
+
+def decode_named(path: Path) -> Waveform:
+    """A corpus's file, decoded.
+
+    Raises:
+        CorpusError: it cannot be read; the message names it, which the decoder's own does not.
+    """
+    try:
+        return decode_audio(path)
+    except (AudioError, OSError) as error:
+        raise CorpusError(f"{path}: {error}") from error
 
 
 def reject(what: str, named: Sequence[str], total: int, *, most_share: float = MAX_REJECTED_SHARE) -> None:

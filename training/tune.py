@@ -10,14 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from features.audio import decode_audio
 from model.beam_search import BeamSearch
 from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.language_model import BeamSearchConfig
 from model.searches import make_search
 from model.transcriber import Transcriber
-from training.corpora import Utterance, normalize_transcript
+from training.corpora import Utterance, decode_named, normalize_transcript
 from training.metrics import ErrorCounts, word_errors
 
 
@@ -66,7 +65,7 @@ def tune(
             f"there are {len(combinations)} combinations of weights and {len(utterances)} utterances; 1 is the least"
         )
     transcriber = Transcriber(bundle, greedy=True)
-    heard = [transcriber.log_probs(decode_audio(utterance.path)) for utterance in utterances]
+    heard = [transcriber.log_probs(decode_named(utterance.path)) for utterance in utterances]
     references = [normalize_transcript(utterance.transcript) for utterance in utterances]
     search = make_search(bundle)
     assert search is not None

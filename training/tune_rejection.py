@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from features.audio import Waveform, decode_audio
+from features.audio import Waveform
 from model.alignment import build_segments
 from model.checkpoint import Bundle
 from model.decoder import decode_greedy
@@ -20,7 +20,7 @@ from model.errors import OptionError
 from model.rejection import Evidence, RejectionConfig, evidence, surroundings
 from model.runtime import make_runtime
 from model.transcriber import Transcriber
-from training.corpora import Utterance
+from training.corpora import Utterance, decode_named
 from training.other_sounds import other_sound
 
 SHORT_S, LONG_S = 1.0, 4.0  # of the sounds made by chance, in turn
@@ -106,9 +106,9 @@ def _recordings(
     utterances: Sequence[Utterance], noises: Sequence[Path], n_sounds: int
 ) -> Iterable[tuple[str, Waveform, bool]]:
     for utterance in utterances:
-        yield utterance.id, decode_audio(utterance.path), True
+        yield utterance.id, decode_named(utterance.path), True
     for path in noises:
-        yield path.stem, decode_audio(path), False
+        yield path.stem, decode_named(path), False
     for number in range(n_sounds):
         yield f"sound {number}", Waveform(other_sound(number, (SHORT_S, LONG_S)[number // 8 % 2])), False
 
@@ -152,8 +152,9 @@ def fit(heard: Sequence[Heard], config: RejectionConfig, *, most_words_lost: flo
     order = np.argsort(-no_speech_H)
     allowed = int(most_words_lost * words_H.sum())
     # The first segment, from the least like speech on, with which too many words would be dropped, has to be kept.
-    kept = order[int(np.searchsorted(np.cumsum(words_H[order]), allowed, side="right"))]
-    threshold = min(1.0, max(LEAST_THRESHOLD, float(no_speech_H[kept])) + ROUNDING)
+    first = int(np.searchsorted(np.cumsum(words_H[order]), allowed, side="right"))
+    least = float(no_speech_H[order[first]]) if first < len(order) else 0.0  # all words may be dropped
+    threshold = min(1.0, max(LEAST_THRESHOLD, least) + ROUNDING)
     weights = dict(zip(FEATURES, weights_F.tolist(), strict=True))
     left = {one.source for one, p in zip(heard, no_speech_H, strict=True) if not one.speech and p <= threshold}
     return Fit(

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from features.audio import decode_audio
 from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.hypothesis import Hypothesis
 from model.language_model import BeamSearchConfig, RescoringConfig
 from model.rescoring import rescore
 from model.transcriber import Transcriber
-from training.corpora import Utterance, normalize_transcript
+from training.corpora import Utterance, decode_named, normalize_transcript
 from training.metrics import ErrorCounts, word_errors
 
 
@@ -81,7 +80,7 @@ def tune_rescoring(
     transcriber = Transcriber(replace(bundle, neural_lm=None))
     heard: list[list[_Stretch]] = []
     for done, utterance in enumerate(utterances, 1):
-        lists = [stretch.hypotheses for stretch in transcriber.n_best(decode_audio(utterance.path), n_best)]
+        lists = [stretch.hypotheses for stretch in transcriber.n_best(decode_named(utterance.path), n_best)]
         judged = [neural_lm.word_log10probs([hypothesis.words for hypothesis in found]) for found in lists]
         heard.append([_Stretch(found, tuple(scores)) for found, scores in zip(lists, judged, strict=True)])
         if progress:

@@ -11,6 +11,7 @@ from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.rejection import Evidence, RejectionConfig, evidence, no_speech_probability
 from training.corpora import Utterance
+from training.errors import CorpusError
 from training.other_sounds import KINDS, RATE_HZ, other_sound
 from training.tune_rejection import FEATURES, Heard, fit, tune_rejection
 
@@ -37,7 +38,7 @@ def test_what_lies_far_apart_is_told_apart_without_loss() -> None:
     assert all(getattr(found.config, name) > 0 for name in FEATURES)
 
 
-@pytest.mark.parametrize("most_words_lost", [0.0, 0.001, 0.02, 0.2])
+@pytest.mark.parametrize("most_words_lost", [0.0, 0.001, 0.02, 0.2, 1.0])
 def test_of_what_overlaps_no_more_words_are_lost_than_allowed(most_words_lost: float) -> None:
     heard = segments(500, apart=0.6)
     found = fit(heard, CONFIG, most_words_lost=most_words_lost, sounds=500)
@@ -84,6 +85,13 @@ def test_a_bundle_is_fitted_from_files(tiny_bundle: Bundle, clips_folder: Path) 
     assert found.sounds == 9
     assert 0 < found.sounds_with_words <= 9
     assert found.words > 0
+
+
+def test_a_recording_that_cannot_be_read_is_named(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "broken.flac").write_bytes(b"no audio")
+    broken = Utterance("one", tmp_path / "broken.flac", "a word")
+    with pytest.raises(CorpusError, match=r"broken\.flac: "):
+        tune_rejection(tiny_bundle, [broken], [], n_sounds=1, most_words_lost=0.1)
 
 
 @pytest.mark.parametrize("number", range(len(KINDS)))
