@@ -18,7 +18,7 @@ from service.request_context import REQUEST_ID, SAFE_HEADERS, new_request_id
 
 LINGER_S = 5.0  # that the client of a WebSocket has to read what is left
 CLOSE_NO_UTF8 = 1007  # RFC 6455
-MAX_HEAD_BYTES = 64 * 1024  # request line and headers
+MAX_HEAD_BYTES = 64 * 1024  # request line and headers; as much again of what is around the pieces of a body
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
@@ -84,12 +84,15 @@ class BoundedHttp(HttpToolsProtocol):
     """A connection that is closed when the headers of a request, the first or a later one, do not come in time.
 
     An answer says so (408), or that the headers are too long (431), unless not a byte has come: nobody listens there.
+    Headers behind a body in pieces (trailers), which nothing here reads, are dropped, and just as long at most.
     """
 
     limit_s: float
 
     _timer: TimerHandle | None = None
     _head_bytes = 0
+    _went_on = False  # whether what came last held the end of the headers, of a body's piece, or of all
+    _between_bytes = 0  # since then
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """The time begins with the connection."""
@@ -99,11 +102,16 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Counts what comes before the end of the headers."""
         in_head = self._timer is not None
+        self._went_on = False
         super().data_received(data)
+        self._between_bytes = 0 if self._went_on or in_head else self._between_bytes + len(data)
         # Blank lines between two requests end uvicorn's wait for the next one and begin none.
         if self._timer is None and (self.cycle is None or self.cycle.response_complete) and not self._elsewhere():
             self._expect_head()
         if self._timer is None:
+            if self._between_bytes > MAX_HEAD_BYTES:
+                message = f"More than {MAX_HEAD_BYTES} bytes came that are neither headers nor body of the request."
+                self._refuse(431, message, "headers_too_large")
             return
         # Where headers begin in the middle of the data, the rest of it is the body before them.
         self._head_bytes = self._head_bytes + len(data) if in_head else 1
@@ -116,10 +124,30 @@ class BoundedHttp(HttpToolsProtocol):
         if self._timer is None:
             self._expect_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of the request; those behind its body would be kept as long as they come."""
+        if self._timer is not None:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """In time."""
+        self._went_on = True
         self._stop()
         super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """A piece of the body begins; the last one is empty."""
+        self._went_on = True
+
+    def on_body(self, body: bytes) -> None:
+        """Part of the body."""
+        self._went_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of the request."""
+        self._went_on = True
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more is expected."""
@@ -149,6 +177,9 @@ class BoundedHttp(HttpToolsProtocol):
     def _refuse(self, status: int, message: str, code: str) -> None:
         self._stop()
         if self.transport.is_closing():
+            return
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.close()  # what was written now would be taken for a part of that answer
             return
         body = json.dumps(openai_error(message, code=code)).encode()
         names = {**SAFE_HEADERS, REQUEST_ID: new_request_id(), "content-type": "application/json"}

@@ -107,6 +107,48 @@ def upload_head(length: int) -> bytes:
     ).encode()
 
 
+CHUNKED = (
+    f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+).encode()
+
+
+def in_pieces(body: bytes, size: int) -> bytes:
+    pieces = (body[start : start + size] for start in range(0, len(body), size))
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+
+
+@pytest.mark.parametrize("trailers", [b"", b"X-A: b\r\nX-B: c\r\n"])
+def test_a_body_in_tiny_pieces(start_server: Callable[..., Server], trailers: bytes) -> None:
+    """There is more around the pieces than in them, and more of that than headers may have bytes."""
+    body = in_pieces(form(wav(0.8)), 1)
+    assert len(body) > MAX_HEAD_BYTES
+    with connected(start_server(**PATIENT)) as connection:
+        connection.sendall(CHUNKED + body + b"0\r\n" + trailers + b"\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(HEAD + b"\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("endless", [b"0\r\n" + b"X-A: b\r\n" * 500, b"5;" + b"a" * 4000])
+def test_what_is_around_a_body_has_an_end(start_server: Callable[..., Server], endless: bytes) -> None:
+    """Trailers and extensions of a piece are neither headers nor body, so that no other limit is for them."""
+    with connected(start_server(**PATIENT)) as connection:
+        connection.sendall(CHUNKED + in_pieces(form(wav(0.1))[:500], 100))
+        drip(connection, endless, 1, 0)
+        drip(connection, endless[-4000:], 200, 0)
+        error = error_in(to_the_end(connection), 431)
+    assert error["code"] == "headers_too_large"
+
+
+def test_trailers_behind_a_request_that_was_answered_early_have_an_end(start_server: Callable[..., Server]) -> None:
+    with connected(start_server(**PATIENT)) as connection:
+        connection.sendall(CHUNKED.replace(PATH.encode(), b"/v1/nothing") + b"0\r\n")
+        assert b" 404 " in connection.recv(65_536)
+        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+            connection.sendall(b"X-A: b\r\n" * 1_250_000)
+
+
 def test_a_body_in_time(start_server: Callable[..., Server]) -> None:
     body = form(wav(0.1))
     with connected(start_server(**PATIENT)) as connection:
