@@ -30,6 +30,10 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     _close_reply: asyncio.Future[int | None] | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._message = bytearray()  # what has come of one in fragments
+
     async def run_asgi(self) -> None:
         """Serve it; closing in good order waits for ever where the client does not read."""
         self._close_reply = self.loop.create_future()
@@ -42,6 +46,13 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
+
+    def handle_ping(self) -> None:
+        """Answer it, but not a client that reads no answers: they would pile up here for as long as it asks."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()  # thrown away
 
     def handle_close(self, event: Any) -> None:
         """The client's close frame; uvicorn does not tell the service of one that answers ours."""
@@ -57,6 +68,16 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def _replied(self, code: int | None) -> None:
         if self._close_reply and not self._close_reply.done():
             self._close_reply.set_result(code)
+
+    def handle_cont(self, event: Any) -> None:
+        """A later fragment of a message; as objects of their own small ones would take thirty times their bytes."""
+        if self.frames:  # the first
+            self._message = bytearray(self.frames.pop())
+        self._message += event.data
+        if event.fin:
+            self.frames = [bytes(self._message)]
+            self._message = bytearray()
+            self.send_receive_event_to_app()
 
     def send_receive_event_to_app(self) -> None:
         """Hand a message on; uvicorn logs an error with a traceback where a stranger's text is no UTF-8."""

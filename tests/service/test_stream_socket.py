@@ -20,12 +20,17 @@ from websockets.sync.client import ClientConnection, connect
 from model.hot_words import HotWords
 from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import SENTENCES
+from tests.service.test_hostile_uploads import memory_mb
 
 RATE_HZ = 8000
 SOUND = b"\x00\x20" * (RATE_HZ // 2)  # half a second: the fake hears a word
 SILENCE = b"\x00\x00" * (RATE_HZ // 2)  # the fake ends an utterance
 TALK = SOUND * 3 + SILENCE + SOUND * 2 + SILENCE * 2 + SOUND * 4
 END = '{"type": "end"}'
+HANDSHAKE = (
+    b"GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 SAID = [
     " ".join(sentence.split()[:n]) for sentence, n in zip(SENTENCES, (3, 2, 4), strict=True)
 ]  # what the fake hears in it
@@ -205,6 +210,27 @@ def test_a_client_that_does_not_read_is_let_go_of(start_server: Start) -> None:
         assert received(ws)["type"] == "ready"
 
 
+def test_pongs_do_not_pile_up_for_a_client_that_does_not_read(start_server: Start) -> None:
+    server = start_server()
+    with socket.socket() as narrow:
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        narrow.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        narrow.settimeout(60)
+        narrow.sendall(HANDSHAKE)
+        while b"ready" not in narrow.recv(65_536):
+            pass
+        ping, n_pings = b"\x89\xfd" + bytes(4 + 125), 120_000
+        narrow.sendall(ping * n_pings)
+        pongs = b""
+        with contextlib.suppress(TimeoutError):
+            narrow.settimeout(3)
+            while data := narrow.recv(1_000_000):
+                pongs += data
+        assert pongs.count(b"\x8a\x7d") < n_pings / 2  # those that the system's own buffers hold
+        narrow.sendall(b"\x89\x84" + bytes(4) + b"soon")
+        assert narrow.recv(65_536) == b"\x8a\x04soon"
+
+
 @pytest.mark.parametrize(
     ("parameters", "code", "reason"),
     [
@@ -255,6 +281,31 @@ def test_a_frame_of_exactly_the_limit_passes(server: Server) -> None:
         ws.send(b"\xff" * (1024 * 1024))
         ws.send(END)
         assert rest(ws)[-1]["bytes"] == 1024 * 1024
+
+
+def test_messages_in_fragments(server: Server) -> None:
+    with opened(server) as ws:
+        for start in range(0, len(TALK), 10_000):
+            ws.send(TALK[start + first : start + min(first + 100, 10_000)] for first in range(0, 10_000, 100))
+        ws.send(iter(('{"type"', "", ': "end"}')))
+        messages = rest(ws)
+    assert messages[-1]["bytes"] == len(TALK)
+    assert texts(messages) == SAID
+
+
+def test_tiny_fragments_take_little_more_than_their_bytes(server: Server) -> None:
+    """Those of one message, which is refused for its length when it is over."""
+    with opened(server, compression=None) as ws:
+        assert received(ws)["type"] == "ready"
+        fragment, n_fragments = b"\x00\x82" + bytes(4) + b"ab", 800_000
+        before_mb = memory_mb()
+        ws.socket.sendall(b"\x02\x80" + bytes(4) + fragment * n_fragments)
+        assert ws.ping().wait(60)  # it has read them all
+        grown_mb = memory_mb() - before_mb
+        ws.socket.sendall(b"\x80\x80" + bytes(4))
+        messages = rest(ws)
+        assert messages[-1]["error"]["message"].startswith(f"The frame has {2 * n_fragments} bytes")
+    assert grown_mb < 20
 
 
 def test_the_server_answers_others_while_a_stream_is_heard(start_server: Start) -> None:
