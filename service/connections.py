@@ -6,6 +6,7 @@ Its own time limit begins with the first answer. So whoever opens many connectio
 
 import asyncio
 import json
+import logging
 from asyncio.events import TimerHandle
 from typing import Any
 
@@ -15,6 +16,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from service.errors import openai_error
 from service.request_context import REQUEST_ID, SAFE_HEADERS, new_request_id
+
+# Of what uvicorn and websockets write about a socket, only what went wrong: the rest would hold its query, with the
+# secret of its session, and at level debug its headers and messages. `RequestContext` has a line for each socket.
+logger = logging.getLogger("cepstra.sockets")
+logger.setLevel(logging.WARNING)
 
 LINGER_S = 5.0  # that the client of a WebSocket has to read what is left
 CLOSE_NO_UTF8 = 1007  # RFC 6455
@@ -32,6 +38,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = self.conn.logger = logger
+        self.conn.debug = False
         self._message = bytearray()  # what has come of one in fragments
 
     async def run_asgi(self) -> None:

@@ -1,6 +1,7 @@
 """Who may do what: every route, HTTP and WebSocket, with and without a key, and from other web pages."""
 
 import asyncio
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from service.access import ANY_SCOPE, PUBLIC, SCOPES, SUBPROTOCOL, Access, scopes_of
 from service.app import create_app
@@ -368,3 +371,30 @@ def test_logs_carry_no_transcript_unless_asked_and_never_a_key(
     assert (TEXT in logged) == asked
     assert "private" not in logged
     assert secret not in logged
+
+
+@pytest.mark.parametrize("by_subprotocol", [False, True])
+def test_logs_of_sockets_carry_neither_a_key_nor_what_was_asked_or_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, by_subprotocol: bool
+) -> None:
+    secret = KeyFile(tmp_path).create("ada")
+    caplog.set_level(logging.DEBUG)
+    with serving(Settings(state_dir=tmp_path, log_level="debug"), FakeTranscriber()) as server:
+        url = f"{server.url.replace('http', 'ws', 1)}/v1/stream?keywords=private"
+        header = {} if by_subprotocol else {"authorization": f"Bearer {secret}"}
+        protocols = [Subprotocol(name) for name in ("realtime", f"openai-insecure-api-key.{secret}")]
+        caplog.clear()
+        with connect(
+            url,
+            proxy=None,
+            open_timeout=60,
+            additional_headers=header,
+            subprotocols=protocols if by_subprotocol else None,
+            logger=logging.Logger("client"),
+        ) as socket:
+            session = json.loads(socket.recv(timeout=60))["session"]
+            socket.send('{"type": "private"}')
+            assert json.loads(socket.recv(timeout=60))["type"] == "error"
+        wait_until(lambda: "-> 400 in" in caplog.text)
+    for kept in (secret, session, "private"):
+        assert kept not in caplog.text
