@@ -21,6 +21,7 @@ Address = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
 
 MAX_URL_CHARS = 2048
+MAX_ERROR_CHARS = 300
 GLOBAL_IPV6 = IPv6Network("2000::/3")
 PORTS = {"http": 80, "https": 443}
 
@@ -88,7 +89,12 @@ def post(
     except TimeoutError:
         raise OutboundError(f"no answer within {timeout_s:g} s") from None
     except (OSError, HTTPException, UnicodeError, ValueError) as error:
-        raise OutboundError(f"{type(error).__name__}: {error}"[:300]) from error
+        raise OutboundError(_shown(f"{type(error).__name__}: {error}")) from error
+
+
+def _shown(text: str) -> str:
+    """What may hold a receiver's own words, fit for a line of the log: short, and without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_ERROR_CHARS]).strip()
 
 
 def _exchange(

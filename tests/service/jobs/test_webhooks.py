@@ -280,6 +280,24 @@ def test_a_receiver_that_drips_is_cut_off() -> None:
         thread.join()
 
 
+def test_a_receiver_writes_no_lines_of_the_log() -> None:
+    """Nor a NUL, which PostgreSQL does not keep."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"no HTTP\x1b[2J\r2026-11-22 INFO\x00\x85\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(OutboundError) as raised:
+            post(f"http://127.0.0.1:{listener.getsockname()[1]}", {}, b"{}", LOOPBACK, timeout_s=30)
+        thread.join()
+    assert str(raised.value) == "BadStatusLine: no HTTP [2J 2026-11-22 INFO"
+
+
 def test_an_untrusted_certificate_is_refused() -> None:
     """The name in the URL is what the certificate has to be for, not the address connected to."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
