@@ -23,7 +23,8 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 class Settings(BaseSettings):
     """What `cepstra serve` runs with; arguments given by name win over the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="CEPSTRA_", extra="ignore", frozen=True)
+    # A variable that is empty is as one that is not set: Typer reads it so for the options of `cepstra serve`.
+    model_config = SettingsConfigDict(env_prefix="CEPSTRA_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     bundle: Path = Field(default=SHIPPED_BUNDLE, description="Directory of the model bundle that is served.")
     models_dir: Path | None = Field(

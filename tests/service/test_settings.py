@@ -77,6 +77,16 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings(port=5678).port == 5678
 
 
+def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose hands on what stands in `.env` without a value; a worker is to take it as a server does."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CEPSTRA_{name.upper()}", raising=False)
+    unset = Settings()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"CEPSTRA_{name.upper()}", "")
+    assert Settings() == unset
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("port", 65536), ("port", -1), ("workers", 0), ("max_waiting", -1), ("max_audio_s", float("nan")), ("threads", 0)],
