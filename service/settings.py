@@ -6,6 +6,7 @@
 import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -98,10 +99,13 @@ class Settings(BaseSettings):
         description="Seconds without a byte after which the body of a request is no longer waited for.",
     )
     decoder_memory_bytes: int = Field(
-        default=128 * MIB, ge=32 * MIB, description="Memory that decoding one upload may take, in bytes."
+        default=128 * MIB,
+        ge=32 * MIB,
+        le=1024 * 1024 * MIB,
+        description="Memory that decoding one upload may take, in bytes.",
     )
     decoder_cpu_s: int = Field(
-        default=600, ge=1, description="Seconds of processor time that decoding one upload may take."
+        default=600, ge=1, le=1_000_000, description="Seconds of processor time that decoding one upload may take."
     )
     decoder_stall_s: float = Field(
         default=30.0,
@@ -263,7 +267,7 @@ class Settings(BaseSettings):
     @classmethod
     def _are_origins(cls, value: str | None) -> str | None:
         for origin in (value or "").split(","):
-            if origin.strip() not in ("", "*") and not ORIGIN.fullmatch(origin.strip()):
+            if origin.strip() not in ("", "*") and not _is_origin(origin.strip()):
                 raise ValueError(f"'{origin.strip()}' is not an origin such as https://example.org:8443")
         return value
 
@@ -272,3 +276,10 @@ class Settings(BaseSettings):
     def _check_networks(cls, value: str) -> str:
         parse_networks(value)
         return value
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        return ORIGIN.fullmatch(text) is not None and bool(urlsplit(text).hostname)
+    except ValueError:  # of an address in brackets that is none
+        return False

@@ -320,7 +320,10 @@ def test_an_origin_that_is_allowed(posted: Callable[..., str | None]) -> None:
     assert posted("*", origin="null") == "unsupported_endpoint"
 
 
-@pytest.mark.parametrize("wrong", ["elsewhere.example", "https://a.example/", "https://a.example/path", "https://"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["elsewhere.example", "https://a.example/", "https://a.example/path", "https://", "http://[::1", "https://:8443"],
+)
 def test_what_is_no_origin_ends_the_start(wrong: str) -> None:
     with pytest.raises(ValueError, match="is not an origin"):
         Settings(allowed_origins=wrong)

@@ -89,7 +89,16 @@ def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", 65536), ("port", -1), ("workers", 0), ("max_waiting", -1), ("max_audio_s", float("nan")), ("threads", 0)],
+    [
+        ("port", 65536),
+        ("port", -1),
+        ("workers", 0),
+        ("max_waiting", -1),
+        ("max_audio_s", float("nan")),
+        ("threads", 0),
+        ("decoder_cpu_s", 10**20),  # more than the system can be told
+        ("decoder_memory_bytes", 10**20),
+    ],
 )
 def test_values_out_of_range(name: str, value: float) -> None:
     with pytest.raises(pydantic.ValidationError):
