@@ -21,6 +21,8 @@ from service.jobs.rows import AnyRow, job_of, written_transcript
 from service.jobs.schema import jobs
 from service.schemas import TranscriptionOptions
 
+LONGEST_DELAY_S = 60.0  # before a job is tried again
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -83,7 +85,9 @@ class LeaseQueue:
 
     def _next(self, connection: Connection, now_s: float) -> AnyRow | None:
         """The job that is to be taken, locked until the end of the transaction."""
-        waiting = and_(jobs.c.status == "queued", jobs.c.not_before <= now_s)
+        # Later than any delay: it was written before the clock was set back.
+        due = or_(jobs.c.not_before <= now_s, jobs.c.not_before > now_s + LONGEST_DELAY_S)
+        waiting = and_(jobs.c.status == "queued", due)
         abandoned = and_(jobs.c.status == "running", jobs.c.lease_until < now_s)
         free: ColumnElement[bool] = or_(waiting, abandoned)
         first_ids = select(jobs.c.owner, func.min(jobs.c.id)).where(free).group_by(jobs.c.owner)
@@ -137,8 +141,8 @@ class LeaseQueue:
         return lease.attempt >= self._max_attempts
 
     def retry(self, lease: Lease, delay_s: float) -> bool:
-        """Let the job be tried again after `delay_s`; False where the lease was lost."""
-        return self._queue_again(lease, delay_s, attempts=lease.attempt)
+        """Let the job be tried again after `delay_s`, LONGEST_DELAY_S at most; False where the lease was lost."""
+        return self._queue_again(lease, min(delay_s, LONGEST_DELAY_S), attempts=lease.attempt)
 
     def hand_back(self, lease: Lease, delay_s: float = 0.0) -> bool:
         """Give the job to others, as if this attempt had not been begun."""

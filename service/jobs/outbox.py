@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from service.errors import JobNotFoundError
 from service.jobs.database import Database
@@ -99,7 +99,8 @@ class Outbox:
     def _next(self, connection: Connection, now_s: float) -> AnyRow | None:
         """The message that is to be sent, locked until the end of the transaction."""
         pending = deliveries.c.status == "pending"
-        due = pending, deliveries.c.next_at <= now_s
+        # What was never tried is due whatever the clock says, which may have been set back since.
+        due = pending, or_(deliveries.c.next_at <= now_s, deliveries.c.tries == 0)
         of_job = deliveries.c.job_id == jobs.c.id
         longest = select(jobs.c.owner, func.min(deliveries.c.next_at)).where(of_job, *due).group_by(jobs.c.owner)
         waits_since_s = {row[0]: row[1] for row in connection.execute(longest)}

@@ -171,7 +171,7 @@ class Worker:
             if self._note(lambda: self._queue.fail(lease, shown)):
                 self._ended(lease)
         else:
-            self._note(lambda: self._queue.retry(lease, min(60.0, 2.0**lease.attempt)))
+            self._note(lambda: self._queue.retry(lease, 2.0 ** min(lease.attempt, 10)))
 
     def _ended(self, lease: Lease) -> None:
         self._on_end()

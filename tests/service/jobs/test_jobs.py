@@ -274,6 +274,23 @@ def test_a_dead_worker_s_job_is_taken_over_and_its_result_comes_too_late(make_jo
     assert living.transcript(job.id)[1] == transcript_of(SENTENCES)
 
 
+@on_sqlite
+def test_what_was_taken_in_before_the_clock_was_set_back_does_not_wait_for_it(make_jobs: Make) -> None:
+    jobs = make_jobs(Ear())
+    told = submit(jobs, webhook_url="https://example.com")
+    jobs.remove(told.id)
+    again, fresh = submit(jobs), submit(jobs, b"fresh")
+    lease = jobs._worker._queue.claim()
+    assert lease and jobs._worker._queue.retry(lease, 30.0)
+    set_back_s = time.time() - 3600.0
+    jobs._database.now_s = lambda connection: set_back_s  # type: ignore[method-assign]  # another clock
+    leases = [jobs._worker._queue.claim() for _ in range(3)]
+    assert [lease and lease.job_id for lease in leases] == [again.id, fresh.id, None]
+    attempt = jobs._outbox.claim()
+    assert attempt and attempt.tries == 1
+    assert jobs._outbox.claim() is None, "one that is on its way is not sent twice"
+
+
 def test_a_job_that_nobody_survives_fails(make_jobs: Make) -> None:
     jobs = make_jobs(Ear(), job_attempts=3)
     poison = submit(jobs)
