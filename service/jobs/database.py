@@ -72,8 +72,19 @@ class Database:
 
     @property
     def exists(self) -> bool:
-        """False where there is no file yet, and so no jobs: spares a service without jobs from making one."""
-        return self._opened or self._file is None or self._file.exists()
+        """False where there is no file yet, and so no jobs: spares a service without jobs from making one.
+
+        True where that cannot be told; whoever then opens it hears why.
+        """
+        if self._opened or self._file is None:
+            return True
+        try:
+            self._file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            pass
+        return True
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -153,6 +153,15 @@ def test_a_damaged_file_is_told_from_a_mistake(tmp_path: Path) -> None:
 
 
 @on_sqlite
+def test_a_file_of_which_nobody_can_tell_whether_it_is_there(make_jobs: Callable[..., Jobs], tmp_path: Path) -> None:
+    """As in a folder that another user has made; a name that is too long stands in, since root may enter any folder."""
+    jobs = make_jobs(Ear(), state_dir=tmp_path / ("x" * 300))
+    for ask in (jobs.page, jobs.check_room, jobs.count_by_status, jobs.queue_age_s):
+        with pytest.raises(JobsUnavailableError):
+            ask()
+
+
+@on_sqlite
 def test_a_file_that_is_damaged_while_it_is_used(make_jobs: Callable[..., Jobs], tmp_path: Path) -> None:
     jobs = make_jobs(Ear())
     submit(jobs)
