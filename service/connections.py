@@ -147,6 +147,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"The headers of the request have more than {MAX_HEAD_BYTES} bytes.", "headers_too_large")
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP; like every answer here, this one is an object and has an id."""
+        self._refuse(400, msg, "invalid_http")
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()

@@ -100,6 +100,22 @@ def test_headers_just_under_and_just_over_their_length(start_server: Callable[..
                 assert connection.recv(65_536).startswith(b"HTTP/1.1 " + status)
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GARBAGE\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        HEAD + b"Transfer-Encoding : chunked\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_like_all_else(start_server: Callable[..., Server], sent: bytes) -> None:
+    """Also what a proxy may understand in another way."""
+    with connected(start_server(**PATIENT)) as connection:
+        connection.sendall(sent)
+        assert error_in(to_the_end(connection), 400)["code"] == "invalid_http"
+
+
 def upload_head(length: int) -> bytes:
     return (
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n"
