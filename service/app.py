@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import Receive, Scope, Send
 
 from features.errors import CepstraError
 from model.cancellation import CancelToken
@@ -86,6 +87,7 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
 
     for noun in (transcriptions, realtime, stream, job_routes, models, admin, health, metrics, page):
         app.include_router(noun.router)
+    app.router.default = _not_found
     answer_errors(app)
     # Outermost is what is added last. Access is inside of BodyLimit, which lets a client that is still sending read why
     # it was refused.
@@ -192,6 +194,11 @@ async def _tend(served: ServedModel) -> None:
         await asyncio.to_thread(served.tend)
 
 
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    """No route takes it; a WebSocket would be refused by Starlette without a word."""
+    raise HTTPException(404)
+
+
 async def _answer_ours(request: Request, error: Exception) -> JSONResponse:
     return error_response(error)
 
@@ -201,7 +208,8 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     message, code = str(error.detail), "invalid_form"
     if error.status_code == 404:
-        message, code = f"Unknown request URL: {request.method} {request.url.path}.", "unknown_url"
+        method = request.scope.get("method", "GET")  # with which a WebSocket begins
+        message, code = f"Unknown request URL: {method} {request.url.path}.", "unknown_url"
     elif error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         message, code = f"{request.method} is not allowed here; use {allowed}.", "method_not_allowed"

@@ -520,6 +520,15 @@ def test_there_is_nobody_to_talk_with(server: Server) -> None:
         assert ws.close_code == 4400
 
 
+@pytest.mark.parametrize("path", ["/realtime?intent=transcription", "/v1/realtime/?intent=transcription", "/v1/models"])
+def test_an_address_without_a_socket_is_told(server: Server, path: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(server.url.replace("http", "ws", 1) + path, proxy=None):
+        pass
+    response = refused.value.response
+    assert (response.status_code, json.loads(response.body)["error"]["code"]) == (404, "unknown_url")
+    assert response.headers["x-request-id"].startswith("req_")
+
+
 def test_sockets_of_both_kinds_share_their_places(start_server: Callable[..., Server]) -> None:
     server = start_server(max_sockets=1)
     url = server.url.replace("http", "ws", 1)
