@@ -68,6 +68,8 @@ def create_app(settings: Settings, transcriber: Recogniser | None = None, decode
         # The interactive pages fetch their scripts from elsewhere; /openapi.json stays.
         docs_url=None,
         redoc_url=None,
+        # To where? Behind a proxy that speaks TLS it would be an address without, and a form would be sent twice.
+        redirect_slashes=False,
     )
     app.state.settings = settings
     app.state.served = ServedModel(settings, transcriber, decoders)

@@ -46,6 +46,8 @@ def test_retry_after() -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/nothing", 404, "unknown_url"),
+        ("GET", "/v1/models/", 404, "unknown_url"),
+        ("POST", "/v1/audio/transcriptions/", 404, "unknown_url"),
         ("GET", "/v1/audio/transcriptions", 405, "method_not_allowed"),
         ("POST", "/v1/models", 405, "method_not_allowed"),
         ("GET", "/v1/models/nothing", 404, "model_not_found"),
