@@ -221,8 +221,11 @@ def _unsupported_language(param: str, what: str) -> InvalidRequestError:
 
 def _first(error: ValidationError) -> InvalidRequestError:
     """Pydantic's first finding in our words."""
-    found: ErrorDetails = error.errors(include_url=False)[0]
-    param = _shown(str(found["loc"][0]))
+    errors: list[ErrorDetails] = error.errors(include_url=False)
+    # What is wrong inside a strategy says more than that it is not 'auto', which comes first.
+    inside = (each for each in errors if each["loc"][0] == errors[0]["loc"][0] and len(each["loc"]) > 2)
+    found = next(inside, errors[0])
+    param = _shown(str(found["loc"][0]) + "".join(f"[{part}]" for part in found["loc"][2:]))
     if found["type"] == "missing":
         return InvalidRequestError(
             f"The parameter '{param}' is missing.", param=param, code="missing_required_parameter"
@@ -233,7 +236,7 @@ def _first(error: ValidationError) -> InvalidRequestError:
             param=param,
             code="unsupported_parameter",
         )
-    if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+    if found["type"] == "extra_forbidden":
         return InvalidRequestError(f"The parameter '{param}' is not known here.", param=param, code="unknown_parameter")
     if param == "response_format" and found["input"] == "diarized_json":
         return InvalidRequestError(

@@ -308,7 +308,21 @@ def test_models(client: Caller) -> None:
         ({"include": ["gates"]}, "include", "invalid_value", "'gates'"),
         ({"include": ["logprobs"], "response_format": "vtt"}, "include", "invalid_value", "'json'"),
         ({"stream": True, "response_format": "srt"}, "stream", "invalid_value", "'srt'"),
-        ({"chunking_strategy": {"type": "magic"}}, "chunking_strategy", "invalid_value", "magic"),
+        ({"chunking_strategy": "magic"}, "chunking_strategy", "invalid_value", "'auto'"),
+        ({"chunking_strategy": {"type": "magic"}}, "chunking_strategy[type]", "invalid_value", "'server_vad'"),
+        ({"chunking_strategy": {"threshold": 0.5}}, "chunking_strategy[type]", "missing_required_parameter", "missing"),
+        (
+            {"chunking_strategy": {"type": "server_vad", "threshold": 2}},
+            "chunking_strategy[threshold]",
+            "invalid_value",
+            "is '2': input should be less than or equal to 1",
+        ),
+        (
+            {"chunking_strategy": {"type": "server_vad", "eagerness": "low"}},
+            "chunking_strategy[eagerness]",
+            "unknown_parameter",
+            "'chunking_strategy[eagerness]' is not known here",
+        ),
         ({"known_speaker_names": ["ada"]}, "known_speaker_names", "unsupported_parameter", "tell speakers apart"),
         (
             {"known_speaker_references": ["data:audio/wav;base64,UklG", "data:audio/wav;base64,UklG"]},
