@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import openai
 import pytest
 from openai.resources.realtime.realtime import RealtimeConnection
+from openai.types.realtime import AudioTranscriptionParam
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -344,6 +345,14 @@ def test_what_the_model_cannot_do_is_refused(
     error = until(connection, "error")[-1].error
     assert error.code == code
     assert param is None or error.param == f"session.audio.input.{param}"
+
+
+def test_every_model_that_the_client_knows(connection: RealtimeConnection) -> None:
+    connection.recv()
+    _, names = get_args(get_type_hints(AudioTranscriptionParam)["model"])  # any text, or one of these
+    for model in get_args(names):
+        if "diarize" not in model:  # which would mean to tell speakers apart
+            update(connection, transcription={"model": model})
 
 
 def test_the_pause_that_ends_an_utterance_can_be_set(connection: RealtimeConnection) -> None:
