@@ -206,13 +206,13 @@ def _format(value: Any) -> Format:
 def _detection(value: Any, where: str) -> TurnDetection | None:
     if value is None:
         return None
+    if isinstance(value, dict) and value.get("type", "server_vad") != "server_vad":  # it has fields of its own
+        raise InvalidRequestError(
+            f"The type is {value['type']!r}; only 'server_vad' is known, or null.", param=f"{where}.type"
+        )
     fields = _object(
         value, where, {"type", "threshold", "prefix_padding_ms", "silence_duration_ms", *IGNORED_DETECTION}
     )
-    if fields.get("type", "server_vad") != "server_vad":
-        raise InvalidRequestError(
-            f"The type is {fields['type']!r}; only 'server_vad' is known, or null.", param=f"{where}.type"
-        )
     usual = TurnDetection()
     return TurnDetection(
         float(_number(fields, "threshold", usual.threshold, 0, 1, where)),

@@ -329,6 +329,7 @@ def test_what_cannot_be_done_is_told_and_the_session_goes_on(
         ({"transcription": {"keyword_boost": 21}}, "invalid_keywords", "transcription.keywords"),
         ({"transcription": {"keyword_boost": True}}, "invalid_value", "transcription.keyword_boost"),
         ({"turn_detection": {"type": "semantic_vad"}}, "invalid_value", "turn_detection.type"),
+        ({"turn_detection": {"type": "semantic_vad", "eagerness": "low"}}, "invalid_value", "turn_detection.type"),
         ({"turn_detection": {"type": "server_vad", "threshold": 2}}, "invalid_value", "turn_detection.threshold"),
         (
             {"turn_detection": {"type": "server_vad", "silence_duration_ms": 199}},
