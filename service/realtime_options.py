@@ -22,6 +22,7 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 # and what is speech follows from its words, not from a threshold.
 IGNORED_INPUT = {"noise_reduction"}
 IGNORED_TRANSCRIPTION = {"prompt", "delay"}
+IGNORED_BETA = {"modalities", "client_secret", "id", "object", "expires_at"}
 IGNORED_DETECTION = {"create_response", "interrupt_response", "idle_timeout_ms"}
 
 
@@ -138,6 +139,7 @@ class RealtimeOptions:
                 "input_audio_noise_reduction",
                 "turn_detection",
                 "include",
+                *IGNORED_BETA,
             },
         )
         options = self._with_include(fields)

@@ -476,6 +476,7 @@ def test_the_clients_of_the_beta(clients: Clients, server: Server, which: str) -
                 "input_audio_format": "g711_ulaw",
                 "turn_detection": None,
                 "input_audio_transcription": {"keywords": ["Ishmael"]},
+                "modalities": ["text"],
             },
         )
         append(connection, b"\x00" * 8000)
@@ -517,6 +518,8 @@ def test_the_beta_is_understood_too(server: Server) -> None:
         updated = json.loads(ws.recv(timeout=60))
         assert updated["type"] == "transcription_session.updated"
         assert updated["session"]["input_audio_format"] == "g711_ulaw"
+        ws.send(json.dumps({"type": "transcription_session.update", "session": updated["session"]}))  # as it was told
+        assert json.loads(ws.recv(timeout=60))["session"] == updated["session"]
         for broken in ("{", b"\x00", '"text"'):
             ws.send(broken)
             assert json.loads(ws.recv(timeout=60))["type"] == "error"
