@@ -171,7 +171,7 @@ class RealtimeOptions:
             fields = _object(input_["transcription"], transcription, known)
             languages = fields.get("languages") or [LANGUAGE]
             wanted = fields.get("language") or LANGUAGE
-            if wanted != LANGUAGE or not isinstance(languages, list) or LANGUAGE not in languages:
+            if not _is_known(wanted) or not isinstance(languages, list) or not any(map(_is_known, languages)):
                 raise InvalidRequestError(
                     f"The model knows '{LANGUAGE}' only.",
                     param=f"{transcription}.language",
@@ -186,6 +186,11 @@ class RealtimeOptions:
         if "turn_detection" in input_:
             options = replace(options, detection=_detection(input_["turn_detection"], detection))
         return options
+
+
+def _is_known(language: Any) -> bool:
+    """Whether it is the model's, written as a form may write it too."""
+    return isinstance(language, str) and language.strip().lower() == LANGUAGE
 
 
 def _format(value: Any) -> Format:

@@ -321,6 +321,8 @@ def test_what_cannot_be_done_is_told_and_the_session_goes_on(
         ({"format": {"type": "audio/pcm", "rate": 16_000}}, "invalid_value", "format.rate"),
         ({"transcription": {"model": "nobody"}}, "model_not_found", None),
         ({"transcription": {"language": "de"}}, "unsupported_language", "transcription.language"),
+        ({"transcription": {"language": ["en"]}}, "unsupported_language", "transcription.language"),
+        ({"transcription": {"languages": ["de", 5]}}, "unsupported_language", "transcription.language"),
         ({"transcription": {"keywords": "Ishmael"}}, "invalid_keywords", "transcription.keywords"),
         ({"transcription": {"keywords": ["Ishmael", 7]}}, "invalid_keywords", "transcription.keywords"),
         ({"transcription": {"keywords": [" "]}}, "invalid_keywords", "transcription.keywords"),
@@ -354,6 +356,12 @@ def test_every_model_that_the_client_knows(connection: RealtimeConnection) -> No
     for model in get_args(names):
         if "diarize" not in model:  # which would mean to tell speakers apart
             update(connection, transcription={"model": model})
+
+
+@pytest.mark.parametrize("said", [{"language": "EN"}, {"language": " en "}, {"languages": ["DE", "En"]}])
+def test_a_language_is_written_as_in_a_form(connection: RealtimeConnection, said: dict[str, Any]) -> None:
+    connection.recv()
+    update(connection, transcription=said)
 
 
 def test_the_pause_that_ends_an_utterance_can_be_set(connection: RealtimeConnection) -> None:
