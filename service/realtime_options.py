@@ -1,6 +1,7 @@
 """What a realtime session is told to do: `session.update`, in today's shape and in that of the beta."""
 
 from dataclasses import dataclass, replace
+from reprlib import repr as _shown  # of what a client sent: `repr` itself cannot write lists a thousand deep
 from typing import Any, Literal
 
 from features.pcm import Encoding
@@ -146,7 +147,8 @@ class RealtimeOptions:
         if (name := fields.get("input_audio_format")) is not None:
             if not isinstance(name, str) or name not in BETA_FORMATS:
                 raise InvalidRequestError(
-                    f"The format {name!r} is not one of {', '.join(BETA_FORMATS)}.", param="session.input_audio_format"
+                    f"The format {_shown(name)} is not one of {', '.join(BETA_FORMATS)}.",
+                    param="session.input_audio_format",
                 )
             options = replace(options, format=BETA_FORMATS[name])
         renamed = {
@@ -201,12 +203,13 @@ def _format(value: Any) -> Format:
             rate_hz = PCM_RATE_HZ if format_ == "audio/pcm" else TELEPHONE_RATE_HZ
             if fields.get("rate") not in (None, rate_hz):
                 raise InvalidRequestError(
-                    f"The rate is {fields['rate']!r}; {format_} has {rate_hz} Hz here. /v1/stream takes any rate.",
+                    f"The rate is {_shown(fields['rate'])}; {format_} has {rate_hz} Hz here. "
+                    "/v1/stream takes any rate.",
                     param=f"{where}.rate",
                 )
             return format_
     raise InvalidRequestError(
-        f"The format is {fields['type']!r}; there are {', '.join(ENCODINGS)}.", param=f"{where}.type"
+        f"The format is {_shown(fields['type'])}; there are {', '.join(ENCODINGS)}.", param=f"{where}.type"
     )
 
 
@@ -215,7 +218,7 @@ def _detection(value: Any, where: str) -> TurnDetection | None:
         return None
     if isinstance(value, dict) and value.get("type", "server_vad") != "server_vad":  # it has fields of its own
         raise InvalidRequestError(
-            f"The type is {value['type']!r}; only 'server_vad' is known, or null.", param=f"{where}.type"
+            f"The type is {_shown(value['type'])}; only 'server_vad' is known, or null.", param=f"{where}.type"
         )
     fields = _object(
         value, where, {"type", "threshold", "prefix_padding_ms", "silence_duration_ms", *IGNORED_DETECTION}
@@ -250,7 +253,9 @@ def _number(fields: dict[str, Any], name: str, usual: float, least: float, most:
     if value is None:
         return usual
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise InvalidRequestError(f"'{name}' is {value!r}; {least:g} to {most:g} is possible.", param=f"{where}.{name}")
+        raise InvalidRequestError(
+            f"'{name}' is {_shown(value)}; {least:g} to {most:g} is possible.", param=f"{where}.{name}"
+        )
     return value
 
 

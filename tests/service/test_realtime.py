@@ -20,10 +20,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from model.hot_words import HotWords
-from service.errors import LONGEST_TEXT
+from service.errors import LONGEST_TEXT, InvalidRequestError
 from service.keys import KeyFile
 from service.live import LONG_TEXT
 from service.realtime import PART_OF_BASE64, decoded
+from service.realtime_options import RealtimeOptions
 from tests.service.conftest import Server, request, wait_until
 from tests.service.fakes import UNSPEAKABLE
 from tests.service.test_stream_socket import run_example
@@ -37,6 +38,10 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 pytestmark = pytest.mark.filterwarnings(r"ignore:connect\(\) must be used as a context manager:DeprecationWarning")
 
 BOTH = ("sync", "asynchronous")
+
+DEEP: list[Any] = []
+for _ in range(5000):
+    DEEP = [DEEP]
 
 Event = Any  # a union of dozens of the client's models, read by what they are expected to have
 
@@ -422,6 +427,16 @@ def test_what_was_not_committed_yet_is_told_when_turns_are_detected(connection: 
     connection.input_audio_buffer.commit()
     completed = until(connection, f"{TRANSCRIPTION}.completed")[-1]
     assert (completed.transcript, completed.usage.seconds) == ("he", 0.4)
+
+
+@pytest.mark.parametrize(
+    "input_", [{"format": {"type": DEEP}}, {"format": {"rate": DEEP}}, {"turn_detection": {"threshold": DEEP}}]
+)
+def test_what_is_too_deep_to_be_written_is_refused_like_anything_else(input_: dict[str, Any]) -> None:
+    """Events are read in a thread, with all of its stack to itself, and may be deeper than can be written elsewhere."""
+    with pytest.raises(InvalidRequestError) as caught:
+        RealtimeOptions().updated({"audio": {"input": input_}})
+    assert len(str(caught.value)) < 200
 
 
 def test_what_a_client_names_its_event_is_told_as_far_as_it_can_be(connection: RealtimeConnection) -> None:
