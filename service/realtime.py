@@ -19,7 +19,7 @@ from features.pcm import SampleDecoder
 from model.errors import HotWordError
 from model.stream_events import Final, Partial, StreamEvent
 from model.transcript import Segment
-from service.errors import InvalidRequestError, MessageTooLargeError
+from service.errors import InvalidRequestError, MessageTooLargeError, UnknownModelError
 from service.formats import to_logprobs
 from service.live import LONG_TEXT, error_event, new_id
 from service.realtime_options import INVALID_KEYWORDS, RealtimeOptions
@@ -168,12 +168,15 @@ class RealtimeSession:
 
     async def _update(self, session: Any, *, beta: bool) -> AsyncIterator[Event]:
         options = self._options.updated_by_beta(session) if beta else self._options.updated(session)
-        self._served.find(options.model)
+        where = "session.input_audio_transcription" if beta else "session.audio.input.transcription"
+        try:
+            self._served.find(options.model)
+        except UnknownModelError as error:
+            raise UnknownModelError(str(error), param=f"{where}.model") from error
         if replace(options, logprobs=self._options.logprobs) != self._options:
             try:
                 opened = await asyncio.to_thread(self._opened, options)
             except HotWordError as error:
-                where = "session.input_audio_transcription" if beta else "session.audio.input.transcription"
                 raise InvalidRequestError(str(error), param=f"{where}.keywords", code=INVALID_KEYWORDS) from error
             for event in await self._flush():
                 yield event
