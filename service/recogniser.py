@@ -69,6 +69,10 @@ class Recogniser(Protocol):
     def created_at(self) -> int:
         """Unix seconds at which the bundle was written."""
 
+    @property
+    def greedy(self) -> bool:
+        """Whether it decodes without a search, and so has no alternatives."""
+
     def transcribe(
         self,
         audio: bytes | str | PathLike[str] | AudioStream,
@@ -137,6 +141,13 @@ class ServedModel:
     def is_ready(self) -> bool:
         """Whether the default is loaded and warm."""
         return self.registry.default is not None
+
+    @property
+    def has_alternatives(self) -> bool:
+        """Whether the default can be asked for `alternatives`."""
+        default = self.registry.default
+        recogniser = default.peek() if default else None
+        return recogniser is not None and not recogniser.greedy
 
     @property
     def batching(self) -> "BatchingRuntime | None":

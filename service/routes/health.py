@@ -17,9 +17,9 @@ async def healthz() -> dict[str, str]:
 
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Can it transcribe?")
-async def readyz(request: Request) -> dict[str, str]:
+async def readyz(request: Request) -> dict[str, str | bool]:
     """200 once the model is loaded and warmed up; 503 before that, where it could not be loaded, and before the end."""
     if request.app.state.draining:
         raise NotReadyError("The server is about to end.")
     served: ServedModel = request.app.state.served
-    return {"status": "ready", "model": served.ready().name}
+    return {"status": "ready", "model": served.ready().name, "alternatives": served.has_alternatives}

@@ -11,7 +11,7 @@ const MOST_ALTERNATIVES = 3; // that are shown of a word
 let result = null; // the file whose transcript is on the page; it stays there until there is another
 let task = null; // the AbortController of what was begun last
 let again = null; // begins that once more
-let alternatives = MOST_ALTERNATIVES; // 0 once the server has said that its model knows of none
+let alternatives = MOST_ALTERNATIVES; // 0 where the server says that its model knows of none
 let words = []; // {start, end, element}, in order of time
 let current = -1; // index of the word being played
 
@@ -96,7 +96,8 @@ const transcribe = (chosen) =>
     showResult(chosen, JSON.parse(await sendForWords(chosen, signal)));
   });
 
-// A model that decodes greedily has no alternatives, and the server refuses to be asked for them.
+// A model that decodes greedily has no alternatives, and the server refuses to be asked for them. It has said so before,
+// unless another model has become the default just now.
 async function sendForWords(chosen, signal) {
   try {
     return await send(chosen, "verbose_json", signal);
@@ -412,7 +413,10 @@ async function watchServer() {
     const answer = await response.json();
     state.className = response.ok ? "ready" : "";
     state.textContent = response.ok ? answer.model : answer.error.message;
-    if (response.ok) again = 30_000;
+    if (response.ok) {
+      alternatives = answer.alternatives ? MOST_ALTERNATIVES : 0;
+      again = 30_000;
+    }
   } catch {
     state.className = "failed";
     state.textContent = "server not reachable";

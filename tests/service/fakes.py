@@ -44,7 +44,7 @@ class FakeTranscriber:
         self.feeds = 0  # pieces that sessions have begun to hear
         self.error: Exception | None = None
         self.hot_words: HotWords | None = None
-        self.alternatives = 0
+        self.alternatives = 0  # that were asked for
         self.greedy = False  # whether it knows of no alternatives
         self._go = threading.Event()
         self._go.set()

@@ -243,7 +243,7 @@ def test_before_the_model_is_ready() -> None:
             assert response.headers["retry-after"]
         fake.release()
         wait_until(lambda: client.get("/readyz").status_code == 200)
-        assert client.get("/readyz").json() == {"status": "ready", "model": "fake-base"}
+        assert client.get("/readyz").json() == {"status": "ready", "model": "fake-base", "alternatives": True}
 
 
 def test_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:

@@ -96,6 +96,22 @@ def test_a_tip_tells_what_else_was_heard(page: Page, page_server: Server, tmp_pa
     expect(page.locator("#tip")).to_have_text("0.80 s – 1.05 s · 50 % sure")
 
 
+def test_a_model_without_alternatives_is_sent_a_file_once(browser: Browser, tmp_path: Path) -> None:
+    fake = FakeTranscriber()
+    fake.greedy = True
+    (tmp_path / "greedy.wav").write_bytes(wav(2.5))
+    with serving(Settings(), fake) as server:
+        page = browser.new_page()
+        uploads: list[str] = []
+        page.on("request", lambda request: uploads.append(request.url) if request.method == "POST" else None)
+        page.goto(server.url)
+        expect(page.locator("#model")).to_have_text("fake-base")
+        choose(page, tmp_path / "greedy.wav")
+        expect(page.locator("#name")).to_have_text("greedy.wav")
+        page.close()
+    assert len(uploads) == 1
+
+
 def test_a_dropped_file_becomes_words(page: Page, speech: Path) -> None:
     handle = page.evaluate_handle(
         """bytes => {

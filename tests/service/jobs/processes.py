@@ -47,6 +47,7 @@ class FakeEar:
 
     name = "fake-base"
     created_at = 1_700_000_000
+    greedy = False
 
     def transcribe(
         self,
