@@ -156,13 +156,13 @@ class RealtimeSession:
         if not complete:  # without server VAD all of it is one item, and with it silence is an item too
             for event in self._complete(self._said, waiting_s):
                 yield event
+        self._decoder.flush()
         self._committed = self._fed
         self._said = []
 
     async def _flush(self) -> list[Event]:
         """Hear the rest of what was said; the session's times begin anew where the next audio begins."""
         events = [*self._tell(await self._scheduler.run(self._session.flush))]
-        self._decoder.flush()
         self._offset_s = self._fed_s
         return events
 
@@ -185,7 +185,10 @@ class RealtimeSession:
                 for event in self._complete(said, (self._fed - self._committed) / TICKS_PER_S):
                     yield event
                 self._committed, said = self._fed, []
+            decoder = self._decoder
             self._start(options, opened)
+            if decoder.encoding == options.encoding:  # the other half of a sample may be on its way
+                self._decoder = decoder
             self._said = said
         self._options = options
         if beta:

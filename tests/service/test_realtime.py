@@ -362,6 +362,17 @@ def test_every_model_that_the_client_knows(connection: RealtimeConnection) -> No
             update(connection, transcription={"model": model})
 
 
+def test_an_update_in_the_middle_of_a_sample_loses_no_half_of_it(connection: RealtimeConnection) -> None:
+    """All that follows would be heard from halves of two samples each, which is noise."""
+    connection.recv()
+    update(connection, turn_detection=None)
+    append(connection, SOUND[:2401])
+    update(connection, transcription={"keywords": ["Ishmael"]})
+    append(connection, SOUND[2401:4800])  # a tenth of a second in all, the least that can be committed
+    connection.input_audio_buffer.commit()
+    until(connection, f"{TRANSCRIPTION}.completed")
+
+
 @pytest.mark.parametrize("said", [{"language": "EN"}, {"language": " en "}, {"languages": ["DE", "En"]}])
 def test_a_language_is_written_as_in_a_form(connection: RealtimeConnection, said: dict[str, Any]) -> None:
     connection.recv()
