@@ -3,8 +3,9 @@
 Shape legend: N samples, S output frames, V vocabulary, O outputs (characters, then phones where words are searched by
 their sounds).
 
-    audio → decode → what may be speech → windows → front end → CMVN → acoustic model → stitched log-probs
-          → decoder → words and segments → what was heard where nobody spoke is dropped → times corrected by loudness
+    audio → decode → what may be speech → windows, raised if quiet → front end → CMVN → acoustic model
+          → stitched log-probs → decoder → words and segments → what was heard where nobody spoke is dropped
+          → times corrected by loudness
 
 All of it goes on piece by piece: of the audio, two windows are in memory at most, of the log-probs one stretch, and of
 everything a loudness every 10 ms.
@@ -22,6 +23,7 @@ from torch import Tensor
 from features.audio import SAMPLE_RATE_HZ, Waveform
 from features.audio_stream import AudioStream
 from features.loudness import LoudnessMeter
+from features.quiet import QuietGain
 from features.speech_detection import SpeechDetectionConfig
 from model.acoustic_model import subsampled_length
 from model.cancellation import CancelToken, check
@@ -305,7 +307,7 @@ class Transcriber:
         meter: LoudnessMeter | None = None,
     ) -> Iterator[tuple[int, Tensor]]:
         """What the network says, window by window, and the number of the first frame of each."""
-        told = 0.0
+        told, quiet = 0.0, QuietGain(self._rate_hz)
 
         def tell(share_read: float) -> None:
             nonlocal told
@@ -319,20 +321,20 @@ class Transcriber:
             if meter is not None:
                 meter.feed(block_N)
             for window in cutter.feed(block_N):
-                yield window.first_frame, self._window_log_probs(window, cancelled)
+                yield window.first_frame, self._window_log_probs(window, quiet.next(window.samples_N), cancelled)
                 tell(blocks.share_read)
             tell(blocks.share_read)
         for window in cutter.flush():
-            yield window.first_frame, self._window_log_probs(window, cancelled)
+            yield window.first_frame, self._window_log_probs(window, quiet.next(window.samples_N), cancelled)
             tell(1.0)
         tell(1.0)
 
     @torch.inference_mode()
-    def _window_log_probs(self, window: CutWindow, cancelled: CancelToken | None) -> Tensor:
+    def _window_log_probs(self, window: CutWindow, gain: float, cancelled: CancelToken | None) -> Tensor:
         check(cancelled)
         with stage("features"):
             # A copy, because a caller's array may be read-only.
-            samples_BN = torch.tensor(window.samples_N).unsqueeze(0)
+            samples_BN = torch.tensor(window.samples_N).unsqueeze(0) * gain
             features_BTF, lengths_B = self.bundle.front_end(samples_BN, torch.tensor([samples_BN.shape[1]]))
             features_BTF = self.bundle.cmvn(features_BTF, lengths_B)
         with stage("network"):

@@ -1,0 +1,64 @@
+"""The gain of quiet recordings: what it depends on, and where it ends."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from features.quiet import BLOCK_S, LEAST_DB, MOST_GAIN_DB, QuietGain, loud_level_db
+
+RATE_HZ = 16_000
+BLOCK = round(BLOCK_S * RATE_HZ)
+
+
+def tone(level_db: float, seconds: float = 2.0) -> np.ndarray:
+    """A tone of 1 kHz whose power is `level_db` below that of full scale."""
+    time_N = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    return (10 ** (level_db / 20) * math.sqrt(2) * np.sin(2000 * np.pi * time_N)).astype(np.float32)
+
+
+@pytest.mark.parametrize("level_db", [-90.0, -60.0, -30.0, -3.1])
+def test_a_tones_level_is_its_power(level_db: float) -> None:
+    assert loud_level_db(tone(level_db), BLOCK) == pytest.approx(level_db, abs=0.01)
+
+
+def test_one_block_in_ten_decides_and_one_in_fifty_does_not() -> None:
+    words = np.concatenate([tone(-20, 0.2), tone(-70, 1.8)])
+    click = np.concatenate([tone(-20, 0.02), tone(-70, 1.98)])
+    assert loud_level_db(words, BLOCK) == pytest.approx(-20, abs=0.1)
+    assert loud_level_db(click, BLOCK) == pytest.approx(-70, abs=0.1)
+
+
+@pytest.mark.parametrize("samples_N", [np.zeros(0), np.zeros(1), np.zeros(RATE_HZ)], ids=len)
+def test_silence_has_no_level_and_the_largest_gain(samples_N: np.ndarray) -> None:
+    samples_N = samples_N.astype(np.float32)
+    assert loud_level_db(samples_N, BLOCK) == -math.inf
+    assert QuietGain(RATE_HZ).next(samples_N) == pytest.approx(10 ** (MOST_GAIN_DB / 20))
+
+
+def test_less_than_a_block_has_the_level_of_all_of_it() -> None:
+    assert loud_level_db(np.full(BLOCK - 1, 0.01, np.float32), BLOCK) == pytest.approx(-40, abs=0.01)
+
+
+@pytest.mark.parametrize(("level_db", "gain_db"), [(-10, 0), (-29.9, 0), (-31, 1), (-60, 30), (-79, 49), (-95, 50)])
+def test_what_is_quiet_is_raised_to_the_least_level(level_db: float, gain_db: float) -> None:
+    gain = QuietGain(RATE_HZ).next(tone(level_db))
+    assert 20 * math.log10(gain) == pytest.approx(gain_db, abs=0.02)
+    assert (gain == 1) == (level_db > LEAST_DB)  # to the bit
+
+
+def test_a_pause_after_speech_is_not_raised() -> None:
+    quiet = QuietGain(RATE_HZ)
+    assert quiet.next(tone(-70)) > 90
+    assert quiet.next(tone(-20)) == 1
+    assert quiet.next(tone(-70)) == 1
+
+
+@given(st.lists(st.floats(-120, 10), min_size=1, max_size=6))
+def test_gains_only_fall_and_stay_within_their_bounds(levels_db: list[float]) -> None:
+    quiet = QuietGain(RATE_HZ)
+    gains = [quiet.next(tone(level_db, 0.05)) for level_db in levels_db]
+    assert gains == sorted(gains, reverse=True)
+    assert all(1 <= gain <= 10 ** (MOST_GAIN_DB / 20) * 1.0001 for gain in gains)
