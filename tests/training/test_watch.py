@@ -51,6 +51,14 @@ def test_a_network_that_had_learnt_and_collapses_to_blanks_is_stopped_and_not_ke
     assert watch.rises
 
 
+def test_a_batch_that_is_far_worse_than_the_mean_is_no_moment_for_a_checkpoint() -> None:
+    watch = watch_after(*[1.0] * 300, 2.5)
+    assert not watch.rises
+    assert not watch.is_safe
+    watch.loss(1.1)
+    assert watch.is_safe
+
+
 def test_blanks_before_anything_was_learnt_keep_no_checkpoint_back() -> None:
     watch = watch_after(*[3.0] * 300)
     watch.text(False)
