@@ -1,5 +1,6 @@
 """Everything that a run has computed so far, on disk after a crash and back in memory."""
 
+import copy
 import hashlib
 import json
 import os
@@ -70,17 +71,21 @@ class RunState:
     corpus: str
 
     def save(self, out: Path, recipe: Recipe, fabric: Fabric) -> None:
-        """Write the checkpoint atomically, and the history beside it; all processes call this, the first one writes.
+        """`write` what the state is now; all processes call this.
 
         Raises:
-            StorageError: the disk is full or not writable; the checkpoint before is untouched.
+            StorageError: as in `write`.
         """
+        self.write(self.snapshot(recipe, fabric), out)
+
+    def snapshot(self, recipe: Recipe, fabric: Fabric) -> dict[str, Any]:
+        """A copy of all of it, to be written later; all processes call this, and the first one gets it."""
         mine = (torch.get_rng_state(), _device_random(fabric))
         random = [mine] * fabric.world_size
         if fabric.world_size > 1:
             torch.distributed.all_gather_object(random, mine)
         if not fabric.is_global_zero:
-            return
+            return {}
         state = {
             "recipe": json.dumps(asdict(recipe)),
             "corpus": self.corpus,
@@ -92,10 +97,21 @@ class RunState:
             "random": [of_processor for of_processor, _ in random],
             "random_cuda": [of_device for _, of_device in random if of_device is not None],
         }
+        return copy.deepcopy(state)
+
+    @staticmethod
+    def write(snapshot: dict[str, Any], out: Path) -> None:
+        """Write a snapshot as the checkpoint, atomically, and its history beside it; nothing where it is empty.
+
+        Raises:
+            StorageError: the disk is full or not writable; the checkpoint before is untouched.
+        """
+        if not snapshot:
+            return
 
         def write() -> None:
-            _replace_file(out / CHECKPOINT_FILE, lambda scratch: torch.save(state, scratch))
-            lines = "".join(json.dumps(line) + "\n" for line in self.position.history)
+            _replace_file(out / CHECKPOINT_FILE, lambda scratch: torch.save(snapshot, scratch))
+            lines = "".join(json.dumps(line) + "\n" for line in snapshot["position"]["history"])
             _replace_file(out / HISTORY_FILE, lambda scratch: scratch.write_text(lines))
 
         guard_storage(write, out)

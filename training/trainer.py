@@ -151,6 +151,7 @@ def train(
     loader = TrainingLoader(recipe, utterances, targets, tokenizer.encode(WORD_BOUNDARY)[0], cache_dir)
     batches = loader.batches(fabric, position.epoch, position.batch)
     last_saved = clock = time.monotonic()
+    unproven: dict[str, Any] | None = None  # a checkpoint that waits for the loss of the weights in it
     while position.epoch < recipe.optimizer.epochs:
         plans = loader.plans(position.epoch)
         report.start_epoch(position.epoch, recipe.optimizer.epochs, len(plans), position.batch)
@@ -168,6 +169,12 @@ def train(
                 _count_unreadable(fabric, batch, position, len(utterances))
             nats /= units
             wrong = position.watch.loss(nats if math.isfinite(total) else total)
+            if unproven is not None:
+                if position.watch.is_safe and not wrong:
+                    state.write(unproven, out)
+                else:
+                    last_saved = -math.inf  # the next good moment is not to be waited for
+                unproven = None
             norm: Tensor | None = None
             if not wrong:
                 for optimizer in stepping:
@@ -210,8 +217,9 @@ def train(
             position.epoch_s += now - max(clock, began)
             clock = now
             if saving and position.watch.is_safe:
-                state.save(out, recipe, fabric)
+                unproven = state.snapshot(recipe, fabric)  # what this step has made of the weights, the next loss says
                 last_saved = time.monotonic()
+        unproven = None
         line: dict[str, Any] = {
             "epoch": position.epoch + 1,
             "steps": position.step,
