@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 BLOCK_S = 0.02
 LOUD_SHARE = 0.05  # of a window's blocks, as much as a few syllables
-LEAST_DB = -30.0  # of full scale: what the loud blocks are raised to; those of dev-clean lie between -29 and -12
+LEAST_DB = -30.0  # of full scale: what the loud blocks are raised to; those of dev-clean lie between -30.1 and -11
 MOST_GAIN_DB = 50.0  # below -80 dB, 16 bits hold no more than their last three
 
 
