@@ -140,6 +140,15 @@ class FrontEnd(nn.Module):
         in_row_BT = torch.arange(n_frames, device=samples_BN.device) < frame_lengths_B.unsqueeze(1)
         return features_BTF.masked_fill(~in_row_BT.unsqueeze(-1), 0.0), frame_lengths_B
 
+    def raised_by(self, factor: float) -> Float[Tensor, " F"]:
+        """What every frame's features grow by where the samples are multiplied, and no band is below the floor.
+
+        Args:
+            factor: above 0.
+        """
+        grown_F = torch.full((self.config.n_mels,), 2 * math.log(factor))
+        return grown_F if self.config.kind == "log_mel" else grown_F @ self.get_buffer("dct_FC")
+
     def _transform(self, samples_BN: Tensor) -> Tensor:
         """Frames of exactly the given samples, without padding of any kind."""
         config = self.config

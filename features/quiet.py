@@ -1,12 +1,15 @@
-"""How much a quiet recording is raised before the front end, whose floor would swallow it.
+"""How much quiet audio is raised before the front end, whose floor would swallow it.
 
 Shape legend: N samples, L blocks of 20 ms.
 
 A network that takes the mean out of its features hears no difference between levels, until the quiet parts of speech
 fall below the floor of the log power (`FrontEndConfig.power_floor`), and then more of it with every decibel. So a
 recording whose loudest parts are below a level of ordinary speech is multiplied until they reach it; one that is louder
-stays as it is, to the bit.
+stays as it is, to the bit. A stream is raised by what was heard of it so far; whoever remembers features of it has to
+know when that changes.
 """
+
+from collections import deque
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +18,8 @@ BLOCK_S = 0.02
 LOUD_SHARE = 0.05  # of a window's blocks, as much as a few syllables
 LEAST_DB = -30.0  # of full scale: what the loud blocks are raised to; those of dev-clean lie between -30.1 and -11
 MOST_GAIN_DB = 50.0  # below -80 dB, 16 bits hold no more than their last three
+REMEMBERED_S = 30.0  # of a stream: as much as the longest window of a recording
+STEP_DB = 3.0  # a stream's gain stays where it is for less
 
 
 class QuietGain:
@@ -33,7 +38,34 @@ class QuietGain:
     def next(self, samples_N: Float[np.ndarray, " N"]) -> float:
         """The factor, 1 to 316, for the window that follows those before; full scale is ±1."""
         self._loudest_db = max(self._loudest_db, loud_level_db(samples_N, self._block))
-        return float(10 ** (min(max(LEAST_DB - self._loudest_db, 0.0), MOST_GAIN_DB) / 20))
+        return float(10 ** (_gain_db(self._loudest_db) / 20))
+
+
+class LiveGain:
+    """The gain of a stream, piece by piece: what would raise the last half minute of it to the least level.
+
+    Remembered are the powers of that half minute's blocks, so that a slammed door does not count for ever.
+
+    Args:
+        sample_rate_hz: of the pieces.
+
+    Attributes:
+        gain: the factor of the last piece; 1 before the first one.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._block = round(BLOCK_S * sample_rate_hz)
+        self._powers: deque[float] = deque(maxlen=round(REMEMBERED_S / BLOCK_S))
+        self.gain = 1.0
+
+    def next(self, samples_N: Float[np.ndarray, " N"]) -> float:
+        """The factor, 1 to 316, for the piece that follows those before; full scale is ±1."""
+        self._powers += block_powers(samples_N, self._block).tolist()
+        if self._powers:
+            gain_db = _gain_db(_exceeded_db(np.array(self._powers)))
+            if abs(gain_db - 20 * np.log10(self.gain)) >= STEP_DB:
+                self.gain = 10 ** (gain_db / 20)
+        return self.gain
 
 
 def loud_level_db(samples_N: Float[np.ndarray, " N"], block: int) -> float:
@@ -43,10 +75,20 @@ def loud_level_db(samples_N: Float[np.ndarray, " N"], block: int) -> float:
         samples_N: full scale is ±1.
         block: samples of a block; what is left over behind the last whole one counts only where there is none.
     """
+    return _exceeded_db(block_powers(samples_N, block))
+
+
+def block_powers(samples_N: Float[np.ndarray, " N"], block: int) -> Float[np.ndarray, " L"]:
+    """The power of every block, as `loud_level_db` takes them; none of no samples."""
     whole = len(samples_N) // block * block
     blocks_LN = samples_N[:whole].reshape(-1, block) if whole else samples_N.reshape(1, -1)
-    if not samples_N.size:
-        return -np.inf
-    power_L = np.square(blocks_LN, dtype=np.float32).mean(axis=1)
-    power = float(np.percentile(power_L, 100 * (1 - LOUD_SHARE)))
+    return np.square(blocks_LN, dtype=np.float32).mean(axis=1) if samples_N.size else np.zeros(0, np.float32)
+
+
+def _exceeded_db(power_L: np.ndarray) -> float:
+    power = float(np.percentile(power_L, 100 * (1 - LOUD_SHARE))) if power_L.size else 0.0
     return 10 * float(np.log10(power)) if power > 0 else -np.inf
+
+
+def _gain_db(level_db: float) -> float:
+    return min(max(LEAST_DB - level_db, 0.0), MOST_GAIN_DB)

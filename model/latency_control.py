@@ -43,15 +43,22 @@ class RunningMean:
             )
         self._sum_F = torch.zeros(n_features)
         self._weight = prior_frames
+        self._heard = 0.0  # of that weight, what is no prior
         self._most = memory_frames
 
     def feed(self, features_TF: Float[Tensor, "T F"]) -> None:
         """Take more frames into account."""
         self._sum_F = self._sum_F + features_TF.sum(0)
         self._weight += len(features_TF)
+        self._heard += len(features_TF)
         if self._weight > self._most:
-            self._sum_F = self._sum_F * (self._most / self._weight)
+            kept = self._most / self._weight
+            self._sum_F, self._heard = self._sum_F * kept, self._heard * kept
             self._weight = self._most
+
+    def shift(self, by_F: Float[Tensor, " F"]) -> None:
+        """Remember every frame that was heard as if its features had been larger by so much."""
+        self._sum_F = self._sum_F + self._heard * by_F
 
     def estimate(self) -> Float[Tensor, " F"]:
         """The mean now; zeros before the first frame."""
@@ -98,6 +105,14 @@ class LatencyControlledModel:
         self._take(features_TF)
         known = len(self._features_TF) // self._subsampling - self._margin
         return self._compute(max(0, known - self._right_frames), known)
+
+    def shift(self, by_F: Float[Tensor, " F"]) -> None:
+        """Go on as if all features so far had been larger by so much: features of other audio come next.
+
+        What the LSTMs remember stays, since it comes from features less their mean.
+        """
+        self._features_TF = self._features_TF + by_F
+        self._mean.shift(by_F)
 
     def flush(self) -> Float[Tensor, "S V"]:
         """The audio is over: return the rest, and be ready for other audio."""

@@ -2,7 +2,7 @@
 
 Shape legend: N samples, T feature frames, F feature bins, S output frames, V vocabulary.
 
-    samples → 16 kHz → blocks of `block_s` → what may be speech → front end → CMVN − running mean
+    samples → 16 kHz → blocks of `block_s` → what may be speech, raised if quiet → front end → CMVN − running mean
             → latency-controlled BLSTM → settled log-probs and an outlook → search → committed and interim words
 
 **Blocks.** Everything happens once a block, and blocks are cut at the same samples however the audio was fed. So the
@@ -38,6 +38,7 @@ from torch import Tensor
 from features.audio import SAMPLE_RATE_HZ
 from features.errors import AudioParameterError
 from features.loudness import LoudnessMeter
+from features.quiet import LiveGain
 from features.resampling import StreamingResampler
 from features.samples import check_samples
 from features.speech_detection import SpeechDetectionConfig
@@ -140,6 +141,7 @@ class StreamingSession:
         right_frames = round(config.right_s / frame_s)
         self._resampler = StreamingResampler(sample_rate_hz)
         self._gate = SpeechGate(self._samples_per_frame, detection)
+        self._quiet = LiveGain(SAMPLE_RATE_HZ)
         self._front_end = StreamingFrontEnd(bundle.front_end)
         self._model = LatencyControlledModel(bundle.acoustic_model, right_frames=right_frames, mean=mean)
         self._words = StableWords(decode, bundle.tokenizer, frame_s, rejection, config.commit, confidence)
@@ -184,7 +186,7 @@ class StreamingSession:
     def flush(self) -> list[StreamEvent]:
         """End of the audio: return the rest of the words, and be ready for other audio, whose times begin at 0.
 
-        The running mean is kept: what follows most probably comes by the same microphone.
+        The running mean and the gain are kept: what follows most probably comes by the same microphone.
 
         Raises:
             WorkCancelledError: as in `feed`.
@@ -194,8 +196,7 @@ class StreamingSession:
         duration_s = self.duration_s
         rest_N, self._waiting_N = self._waiting_N, self._waiting_N[:0]
         self._loudness.feed(rest_N)
-        for step in [*self._gate.feed(rest_N), *self._gate.flush()]:
-            events += self._take(step, duration_s)
+        events += self._take([*self._gate.feed(rest_N), *self._gate.flush()], duration_s)
         self._words.restart_numbers()
         self._start()
         return events
@@ -216,14 +217,21 @@ class StreamingSession:
             block_N, self._waiting_N = np.split(self._waiting_N, [self._block_samples])
             self._heard += len(block_N)
             self._loudness.feed(block_N)
-            for step in self._gate.feed(block_N):
-                events += self._take(step, self._heard / SAMPLE_RATE_HZ)
+            events += self._take(self._gate.feed(block_N), self._heard / SAMPLE_RATE_HZ)
         return events
 
-    def _take(self, step: GatedAudio, duration_s: float) -> list[StreamEvent]:
-        """What one step of the gate makes known."""
-        events = self._listen(step, duration_s)
+    def _take(self, steps: list[GatedAudio], duration_s: float) -> list[StreamEvent]:
+        """What some steps of the gate make known."""
+        self._hear_level(steps)
+        events = [event for step in steps for event in self._listen(step, duration_s)]
         return [self._placed(event, duration_s) if isinstance(event, Final) else event for event in events]
+
+    def _hear_level(self, steps: list[GatedAudio]) -> None:
+        """Before any of it is raised: speech begins with less than its level."""
+        before = self._quiet.gain
+        gain = self._quiet.next(np.concatenate([step.samples_N for step in steps] or [self._waiting_N[:0]]))
+        if gain != before:  # what was heard before is remembered as if it had been raised like what comes now
+            self._model.shift(self._bundle.front_end.raised_by(gain / before) / self._bundle.cmvn.get_buffer("std_F"))
 
     def _placed(self, final: Final, duration_s: float) -> Final:
         """The utterance with the times of its words corrected by loudness."""
@@ -244,7 +252,8 @@ class StreamingSession:
     def _listen(self, step: GatedAudio, duration_s: float) -> list[StreamEvent]:
         if step.begins:
             self._words.begin(step.first_sample // self._samples_per_frame)
-        settled_SV, outlook_SV = self._compute(self._front_end.feed(torch.from_numpy(step.samples_N.copy())))
+        samples_N = torch.tensor(step.samples_N) * self._quiet.gain
+        settled_SV, outlook_SV = self._compute(self._front_end.feed(samples_N))
         if step.ends_at is None:
             return self._words.feed(settled_SV, outlook_SV, duration_s=duration_s)
         last_SV, _ = self._compute(self._front_end.flush())

@@ -45,6 +45,18 @@ def test_silence_full_scale_and_single_samples_give_librosas_features(config: Fr
     assert_librosas(config, [signal.astype(np.float32) for signal in signals])
 
 
+@each_config
+@pytest.mark.parametrize("factor", [0.1, 30.0])
+def test_louder_samples_have_features_larger_by_what_is_said(config: FrontEndConfig, factor: float) -> None:
+    front_end = FrontEnd(config)
+    samples_BN = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    length_B = torch.tensor([3000])
+    (as_it_is_BTF, _), (louder_BTF, _) = (front_end(by * samples_BN, length_B) for by in (1.0, factor))
+    n_whole = 3000 // config.hop_samples - 3  # behind these is silence, which stays at the floor
+    grown_TF = (louder_BTF - as_it_is_BTF)[0, :n_whole]
+    torch.testing.assert_close(grown_TF, front_end.raised_by(factor).expand_as(grown_TF), rtol=0, atol=1e-3)
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     config=st.sampled_from(list(CONFIGS.values())),

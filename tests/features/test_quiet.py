@@ -1,4 +1,4 @@
-"""The gain of quiet recordings: what it depends on, and where it ends."""
+"""The gain of quiet recordings and streams: what it depends on, and where it ends."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.quiet import BLOCK_S, LEAST_DB, MOST_GAIN_DB, QuietGain, loud_level_db
+from features.quiet import BLOCK_S, LEAST_DB, MOST_GAIN_DB, REMEMBERED_S, STEP_DB, LiveGain, QuietGain, loud_level_db
 
 RATE_HZ = 16_000
 BLOCK = round(BLOCK_S * RATE_HZ)
@@ -62,3 +62,36 @@ def test_gains_only_fall_and_stay_within_their_bounds(levels_db: list[float]) ->
     gains = [quiet.next(tone(level_db, 0.05)) for level_db in levels_db]
     assert gains == sorted(gains, reverse=True)
     assert all(1 <= gain <= 10 ** (MOST_GAIN_DB / 20) * 1.0001 for gain in gains)
+
+
+@pytest.mark.parametrize(("level_db", "gain_db"), [(-10, 0), (-29.9, 0), (-34, 4), (-60, 30), (-79, 49), (-95, 50)])
+def test_a_quiet_stream_is_raised_from_its_first_piece_on(level_db: float, gain_db: float) -> None:
+    live = LiveGain(RATE_HZ)
+    assert live.gain == 1
+    gains = [live.next(tone(level_db, 0.32)) for _ in range(5)]
+    assert 20 * np.log10(gains) == pytest.approx([gain_db] * 5, abs=0.02)
+    assert (gains[0] == 1) == (level_db > LEAST_DB)  # to the bit
+
+
+def test_a_stream_forgets_what_was_loud_once() -> None:
+    live = LiveGain(RATE_HZ)
+    live.next(tone(-60, 4.0))
+    assert live.next(tone(-10, 0.5)) == 1
+    assert live.next(tone(-60, 0.9 * REMEMBERED_S)) > 1  # half a second is not one block in twenty of so much
+    assert 20 * math.log10(live.next(tone(-60, 1.0))) == pytest.approx(30, abs=0.02)
+
+
+def test_a_streams_gain_stays_where_it_is_for_little() -> None:
+    live = LiveGain(RATE_HZ)
+    first = live.next(tone(-50, REMEMBERED_S))
+    assert live.next(tone(-50 - 0.9 * STEP_DB, REMEMBERED_S)) == first
+    assert 20 * math.log10(live.next(tone(-50 - 1.1 * STEP_DB, REMEMBERED_S)) / first) == pytest.approx(1.1 * STEP_DB)
+
+
+@given(st.lists(st.tuples(st.floats(-140, 150), st.integers(0, 3 * BLOCK)), max_size=6))
+def test_a_streams_gains_stay_within_their_bounds(pieces: list[tuple[float, int]]) -> None:
+    live = LiveGain(RATE_HZ)
+    for level_db, n_samples in pieces:
+        before, gain = live.gain, live.next(tone(level_db)[:n_samples])
+        assert 1 <= gain <= 10 ** (MOST_GAIN_DB / 20) * 1.0001
+        assert n_samples or gain == before

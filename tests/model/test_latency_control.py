@@ -107,6 +107,27 @@ def test_the_mean_begins_with_the_corpus_and_forgets() -> None:
     assert 3.8 < float(mean.estimate()[0]) < 4
 
 
+def test_a_shifted_mean_is_that_of_frames_that_were_larger() -> None:
+    """But for the corpus, whose mean stays where it is."""
+    frames_TF, by_F = torch.randn(90, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([3.0, -1.0])
+    shifted, larger = (RunningMean(2, prior_frames=10, memory_frames=40) for _ in range(2))
+    for piece_TF in torch.split(frames_TF, 30):  # from the second on, some is forgotten
+        shifted.feed(piece_TF)
+        larger.feed(piece_TF + by_F)
+    shifted.shift(by_F)
+    torch.testing.assert_close(shifted.estimate(), larger.estimate())
+
+
+def test_shifted_features_are_those_that_were_larger(make_bundle: BundleMaker) -> None:
+    model = make_bundle(1, utterance_mean=True).acoustic_model
+    features_TF, by_F = random_features(90), torch.linspace(-1, 1, N_FEATURES)
+    streaming = LatencyControlledModel(model, right_frames=1000, mean=plain_mean())
+    streaming.feed(features_TF[:50])
+    streaming.shift(by_F)
+    streaming.feed(features_TF[50:] + by_F)
+    torch.testing.assert_close(streaming.flush(), offline(model, features_TF + by_F), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("options", [(-1, 10), (20, 10), (0, 0.5), (float("nan"), 10)])
 def test_a_mean_out_of_range_is_refused(options: tuple[float, float]) -> None:
     with pytest.raises(OptionError, match="the mean begins with"):

@@ -140,7 +140,9 @@ def test_confidence_is_that_of_streams(tiny_bundle: Bundle, talk: np.ndarray) ->
 
 @pytest.mark.parametrize("sound", ["digital silence", "loud white noise", "pink noise", "hum", "trembling noise"])
 def test_where_nobody_speaks_nothing_is_said(shipped: Transcriber, sound: str) -> None:
-    assert stream(shipped, [SOUNDS[sound](5.0)], config=StreamingConfig()) == []
+    samples_N = SOUNDS[sound](5.0)
+    assert stream(shipped, [samples_N], config=StreamingConfig()) == []
+    assert stream(shipped, [samples_N * np.float32(0.01)], config=StreamingConfig()) == []
 
 
 def test_times_rise_and_end_with_the_audio(talk: np.ndarray, events_of_the_talk: list[StreamEvent]) -> None:
