@@ -7,7 +7,11 @@ An LSTM's weight is four matrices, one a gate, under one another. To make the up
 that of the whole changes nothing: docs/experiments.md.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
 from training.recipe import OptimizerConfig
@@ -41,3 +45,23 @@ def set_rates(optimizers: list[torch.optim.Optimizer], config: OptimizerConfig, 
     for optimizer, peak in zip(optimizers, (config.peak_lr, config.muon_lr), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = peak * factor
+
+
+def clip_gradients(
+    fabric: Fabric, network: nn.Module, optimizers: Sequence[torch.optim.Optimizer], config: OptimizerConfig
+) -> float:
+    """Scale AdamW's gradients down to `clip_norm`; returns the norm of all gradients before, which may be no number.
+
+    Muon's are measured alone: its steps are as long whatever the size of its gradients.
+
+    Args:
+        fabric: what trains.
+        network: as set up by it.
+        optimizers: those of `build_optimizers`, set up by it.
+        config: the recipe's.
+    """
+    norms = [
+        fabric.clip_gradients(network, optimizer, max_norm=most, error_if_nonfinite=False)
+        for optimizer, most in zip(optimizers, (config.clip_norm, math.inf), strict=False)
+    ]
+    return math.hypot(*(float(norm) for norm in norms if norm is not None))

@@ -84,7 +84,7 @@ class OptimizerConfig:
         muon_lr: highest learning rate of Muon, which then moves the LSTMs' matrices; 0 leaves them to AdamW.
         warmup_share: share of the run in which the rate rises linearly from 0; a cosine then takes it to 0.
         weight_decay: of matrices, by either.
-        clip_norm: gradients are scaled down to this norm.
+        clip_norm: AdamW's gradients are scaled down to this norm; Muon's steps do not depend on theirs.
         ema_decay: of the exponential moving average of the weights, which is what is saved and evaluated; 0 for none.
         precision: `bf16-mixed` or `32-true`; log-softmax and CTC are float32 always.
     """

@@ -35,7 +35,7 @@ from training.evaluate import evaluate
 from training.loading import TrainingLoader, sample_features
 from training.metrics import word_errors
 from training.objectives import Losses, Objective, TrainedNetwork
-from training.optimizer import build_optimizers, set_rates
+from training.optimizer import build_optimizers, clip_gradients, set_rates
 from training.phones import PhoneTargets, read_pronunciations
 from training.progress import ProgressReport
 from training.recipe import Recipe
@@ -175,16 +175,14 @@ def train(
                 else:
                     last_saved = -math.inf  # the next good moment is not to be waited for
                 unproven = None
-            norm: Tensor | None = None
+            norm = 0.0
             if not wrong:
                 for optimizer in stepping:
                     optimizer.zero_grad()
                 fabric.backward(losses.total * (fabric.world_size / units))  # gradients are averaged over the processes
-                norm = fabric.clip_gradients(
-                    network, stepping[0], max_norm=recipe.optimizer.clip_norm, error_if_nonfinite=False
-                )
-                if norm is not None and not math.isfinite(norm):
-                    wrong = f"the gradient's norm is {float(norm)}, with a loss of {nats:.3g}"
+                norm = clip_gradients(fabric, network, stepping, recipe.optimizer)
+                if not math.isfinite(norm):
+                    wrong = f"the gradient's norm is {norm}, with a loss of {nats:.3g}"
             if wrong:
                 names = ", ".join(utterances[index].id for row, _ in planned.items for index in row)
                 checkpoint = out / CHECKPOINT_FILE
@@ -205,7 +203,7 @@ def train(
             if position.step % WER_EVERY == 0 and batch.ids:
                 wer = word_errors(references, hypotheses).rate
                 report.wer(wer)
-                metrics = {"loss": nats, "objective": total / units, "wer": wer, "gradient_norm": float(norm or 0.0)}
+                metrics = {"loss": nats, "objective": total / units, "wer": wer, "gradient_norm": norm}
                 metrics["learning_rate"] = optimizers[0].param_groups[0]["lr"]
                 fabric.log_dict({f"train/{key}": value for key, value in metrics.items()}, step=position.step)
             played_s = (utterances[index].duration_s / speed for row, speed in planned.items for index in row)

@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from rich.console import Console
+from torch import nn
 
 from model.acoustic_model import AcousticModel
 from model.checkpoint import Bundle, load_bundle, save_bundle
@@ -211,6 +212,23 @@ def test_a_gradient_that_is_no_number_stops_before_it_spoils_anything(
     train(tiny_recipe, tmp_path, accelerator="cpu", report=QUIET)
     train(tiny_recipe, tmp_path / "undisturbed", accelerator="cpu", report=QUIET)
     assert results(tmp_path) == results(tmp_path / "undisturbed")
+
+
+def test_a_gradient_of_muon_that_is_no_number_is_noticed_too(
+    tiny_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its matrices are not among those whose norm is bounded, and nothing that AdamW moves is touched here."""
+    honest = Objective.losses
+
+    def broken(objective: Objective, network: nn.Module, *arguments: Any) -> Losses:
+        recurrent = next(p for name, p in network.named_parameters() if "weight_hh" in name)
+        recurrent.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]
+        return honest(objective, network, *arguments)
+
+    monkeypatch.setattr(Objective, "losses", broken)
+    recipe = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, muon_lr=1e-3))
+    with pytest.raises(DivergedError, match=r"gradient's norm is nan.*pass 1, batch 1 \(.+\)"):
+        train(recipe, tmp_path, accelerator="cpu", report=QUIET)
 
 
 def test_a_run_does_not_go_on_with_other_utterances(tiny_recipe: Recipe, tones_manifest: Path, tmp_path: Path) -> None:
