@@ -146,7 +146,7 @@ class Channel:
             await working
         finally:
             working.cancel()
-            await asyncio.wait({working})
+            await asyncio.gather(working, return_exceptions=True)  # which may end with an error that nobody waits for
 
     def forget(self) -> None:
         """Nobody reads what else may come."""
