@@ -9,6 +9,7 @@ import typer
 from model.shipped import SHIPPED_BUNDLE
 from service.backup_commands import backup, restore
 from service.command_options import fail, option
+from service.inspect_commands import inspect
 from service.key_commands import keys_app
 from service.model_commands import models_app
 from service.serve_commands import serve, work
@@ -42,6 +43,7 @@ app.command()(serve)
 app.command()(work)
 app.command()(transcribe)
 app.command()(listen)
+app.command()(inspect)
 app.command()(train)
 app.command()(train_speller)
 app.command()(evaluate)

@@ -222,7 +222,7 @@ def test_a_gradient_of_muon_that_is_no_number_is_noticed_too(
 
     def broken(objective: Objective, network: nn.Module, *arguments: Any) -> Losses:
         recurrent = next(p for name, p in network.named_parameters() if "weight_hh" in name)
-        recurrent.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]
+        recurrent.register_hook(lambda gradient: gradient * math.nan)  # type: ignore[no-untyped-call]  # of torch
         return honest(objective, network, *arguments)
 
     monkeypatch.setattr(Objective, "losses", broken)
