@@ -19,6 +19,7 @@ LOUD_SHARE = 0.05  # of a window's blocks, as much as a few syllables
 LEAST_DB = -30.0  # of full scale: what the loud blocks are raised to; those of dev-clean lie between -30.1 and -11
 MOST_GAIN_DB = 50.0  # below -80 dB, 16 bits hold no more than their last three
 REMEMBERED_S = 30.0  # of a stream: as much as the longest window of a recording
+LEAST_POWER = 10 ** ((LEAST_DB - MOST_GAIN_DB) / 10)  # a stream's blocks below it are silence
 STEP_DB = 3.0  # a stream's gain stays where it is for less
 
 
@@ -44,7 +45,9 @@ class QuietGain:
 class LiveGain:
     """The gain of a stream, piece by piece: what would raise the last half minute of it to the least level.
 
-    Remembered are the powers of that half minute's blocks, so that a slammed door does not count for ever.
+    Remembered are the powers of that half minute's blocks, so that a slammed door does not count for ever. What is
+    softer than the largest gain could raise to that level is not counted: silence says nothing of how loud somebody
+    will speak, and raised before it is known, the first words would be far too loud.
 
     Args:
         sample_rate_hz: of the pieces.
@@ -60,7 +63,8 @@ class LiveGain:
 
     def next(self, samples_N: Float[np.ndarray, " N"]) -> float:
         """The factor, 1 to 316, for the piece that follows those before; full scale is ±1."""
-        self._powers += block_powers(samples_N, self._block).tolist()
+        power_L = block_powers(samples_N, self._block)
+        self._powers += power_L[power_L > LEAST_POWER].tolist()
         if self._powers:
             gain_db = _gain_db(_exceeded_db(np.array(self._powers)))
             if abs(gain_db - 20 * np.log10(self.gain)) >= STEP_DB:

@@ -37,6 +37,17 @@ def test_recorded_speech_keeps_its_words_live(transcriber: Transcriber, dev_clea
     assert lost_words(transcriber, dev_clean[5::200], 40, live=True) <= 6  # of 66
 
 
+def test_words_are_heard_after_digital_silence_where_the_network_hears_all(
+    shipped_bundle: Bundle, synthetic_clips: list[SpokenClip]
+) -> None:
+    """Raised as if the silence were quiet speech, they were all lost, for half a minute."""
+    samples = [decode_audio(clip.path).samples_N for clip in synthetic_clips]
+    text = text_of(
+        Transcriber(shipped_bundle, detection=None), np.concatenate([np.zeros(30 * 16_000, np.float32), *samples]), True
+    )
+    assert len(text.split()) >= 25, text  # of 60
+
+
 def lost_words(transcriber: Transcriber, clips: list[SpokenClip], softer_db: float, live: bool) -> int:
     """How many words more are wrong when the samples are made softer and rounded to 16 bits again."""
     references = [normalize_transcript(clip.transcript) for clip in clips]
