@@ -137,14 +137,14 @@ def inspect_audio(
 
 def _part(audio: Audio, rate_hz: int, begin_s: float, end_s: float | None) -> Float[np.ndarray, " N"]:
     """The samples from `begin_s` to `end_s`; what comes later is not decoded."""
-    if not 0 <= begin_s < (math.inf if end_s is None else end_s):
+    first, last = _sample(begin_s, rate_hz), math.inf if end_s is None else _sample(end_s, rate_hz)
+    if not 0 <= first < last:
         end = "the end" if end_s is None else f"{end_s:g} s"
         raise OptionError(f"the part from {begin_s:g} s to {end} is none; it begins at 0 s at least, before its end")
-    first, last = round(begin_s * rate_hz), math.inf if end_s is None else round(end_s * rate_hz)
     longest, pieces, reached = round(LONGEST_S * rate_hz), [np.zeros(0, np.float32)], 0
     with opened(audio, rate_hz) as blocks:
         for block_N in blocks:
-            piece_N = block_N[max(0, first - reached) : max(0, int(min(last - reached, len(block_N))))]
+            piece_N = block_N[max(0, int(first) - reached) : max(0, int(min(last - reached, len(block_N))))]
             pieces.append(piece_N)
             reached += len(block_N)
             if reached >= last or reached - first > longest:
@@ -158,6 +158,12 @@ def _part(audio: Audio, rate_hz: int, begin_s: float, end_s: float | None) -> Fl
     if not len(samples_N):
         raise OptionError(f"the audio ends before {begin_s:g} s, where the part begins")
     return samples_N
+
+
+def _sample(time_s: float, rate_hz: int) -> float:
+    """The number of the sample then, a whole one; infinite or NaN where the time is, or is too late to be counted."""
+    sample = time_s * rate_hz
+    return round(sample) if math.isfinite(sample) else sample
 
 
 def _heads(bundle: Bundle, log_probs_SO: np.ndarray) -> tuple[Head, ...]:

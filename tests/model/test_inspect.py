@@ -103,10 +103,13 @@ def test_a_part_is_seen_as_if_it_were_all(shipped_bundle: Bundle, clock: Path) -
         (-1.0, None, "from -1 s"),
         (2.0, 1.0, "from 2 s to 1 s is none"),
         (2.0, 2.0, "is none"),
+        (2.0, 2.00001, "is none"),
         (float("nan"), None, "from nan s"),
         (0.0, float("nan"), "to nan s"),
         (41.0, None, "ends before 41 s"),
         (0.0, None, "more than 30 s"),
+        (0.0, float("inf"), "more than 30 s"),
+        (0.0, 1e308, "more than 30 s"),
         (5.0, 5 + LONGEST_S + 0.1, "more than 30 s"),
     ],
 )
@@ -121,6 +124,11 @@ def test_a_part_that_cannot_be_seen_is_refused(
 def test_the_longest_part_is_seen(tiny_bundle: Bundle) -> None:
     forty_s = Waveform(np.zeros(40 * RATE_HZ, np.float32))
     assert inspect_audio(tiny_bundle, forty_s, begin_s=5, end_s=5 + LONGEST_S).transcript.duration_s == LONGEST_S
+
+
+def test_an_end_that_never_comes_is_that_of_the_audio(tiny_bundle: Bundle) -> None:
+    one_s = Waveform(np.zeros(RATE_HZ, np.float32))
+    assert inspect_audio(tiny_bundle, one_s, end_s=float("inf")).transcript.duration_s == 1
 
 
 def test_what_is_no_audio_is_refused(tiny_bundle: Bundle) -> None:
