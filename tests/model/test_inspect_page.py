@@ -102,6 +102,22 @@ def test_every_gate_of_every_layer_can_be_chosen(page: Page, inside: Inspection)
     assert canvas.evaluate("canvas => [canvas.width, canvas.height]") == [inside.gates_LDQSH.shape[3], 256]
 
 
+def test_a_phone_shows_all_but_what_is_scrolled(browser: Browser, inside: Inspection, tmp_path: Path) -> None:
+    file = tmp_path / "inspection.html"
+    file.write_text(inspection_page(inside, "a_recording_of_a_meeting_" * 4 + ".wav"))
+    context = browser.new_context(viewport={"width": 360, "height": 700}, has_touch=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    for choice in page.locator("select").all():
+        box = choice.bounding_box()
+        assert box
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 360
+    page.locator("#maps canvas").first.tap(position={"x": 2, "y": 2})
+    expect(page.locator("#readout")).to_contain_text("probability of phones · “∅”")
+    context.close()
+
+
 def test_where_nobody_speaks_the_page_says_so(browser: Browser, inside: Inspection, tmp_path: Path) -> None:
     gates_LDQSH = inside.gates_LDQSH.copy()
     gates_LDQSH[:, :, :, :3] = np.nan
