@@ -48,7 +48,7 @@ def inspection_page(inspection: Inspection, name: str) -> str:
         "gates": _gates(inspection),
     }
     # What ends a script element, or begins a comment in one, cannot come about without this character.
-    return TEMPLATE.read_text().replace("{{DATA}}", json.dumps(content).replace("<", "\\u003c"))
+    return TEMPLATE.read_text("utf-8").replace("{{DATA}}", json.dumps(content).replace("<", "\\u003c"))
 
 
 def _gates(inspection: Inspection) -> dict[str, Any]:

@@ -40,8 +40,8 @@ def inspect(
         from model.inspect import inspect_audio
         from model.inspect_page import inspection_page
 
-        inspection = inspect_audio(load_bundle(bundle), file, begin_s=begin_s, end_s=end_s, greedy=greedy)
-        out.write_text(inspection_page(inspection, file.name))
+        inspection = inspect_audio(load_bundle(bundle), str(file), begin_s=begin_s, end_s=end_s, greedy=greedy)
+        out.write_text(inspection_page(inspection, file.name), "utf-8")
         if data is not None:
             np.savez_compressed(data, allow_pickle=False, **inspection.arrays())
     except (CepstraError, OSError) as error:

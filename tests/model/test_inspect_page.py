@@ -2,7 +2,10 @@
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -147,10 +150,18 @@ def test_the_command_writes_page_and_arrays(tmp_path: Path, clips_folder: Path) 
     assert np.load(data)["samples"].shape == (24_000,)
 
 
+def test_the_page_is_written_in_utf8_whatever_the_locale(tmp_path: Path, clips_folder: Path) -> None:
+    out = tmp_path / "dog.html"
+    ascii_ = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, cli.__file__, "inspect", str(clips_folder / "dog.flac"), "--to", "0.5", "--greedy"]
+    subprocess.run([*command, "--out", str(out)], env=os.environ | ascii_, check=True, capture_output=True)
+    assert "“${map.names[row]}”" in out.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["nothing.wav"], 1, "nothing.wav"),
+        (["nothing.wav"], 1, "No such file or directory: 'nothing.wav'"),
         (["{clip}", "--from", "9"], 1, "ends before 9 s"),
         (["{clip}", "--data", "x.npy"], 2, "--data is x.npy; it has to end in .npz"),
         (["{clip}", "--out", "missing/x.html"], 1, "missing/x.html"),
