@@ -149,6 +149,11 @@ class FrontEnd(nn.Module):
         grown_F = torch.full((self.config.n_mels,), 2 * math.log(factor))
         return grown_F if self.config.kind == "log_mel" else grown_F @ self.get_buffer("dct_FC")
 
+    def least(self) -> Float[Tensor, " F"]:
+        """What no feature falls below: the floor's logarithm. Cepstra, which are sums of bands, have no such bound."""
+        least = math.log(self.config.power_floor) if self.config.kind == "log_mel" else -math.inf
+        return torch.full((self.config.n_features,), least)
+
     def _transform(self, samples_BN: Tensor) -> Tensor:
         """Frames of exactly the given samples, without padding of any kind."""
         config = self.config

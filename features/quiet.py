@@ -45,8 +45,9 @@ class QuietGain:
 class LiveGain:
     """The gain of a stream, piece by piece: what would raise the last half minute of it to the least level.
 
-    Remembered are the powers of that half minute's blocks, so that a slammed door does not count for ever. What is
-    softer than the largest gain could raise to that level is not counted: silence says nothing of how loud somebody
+    Remembered are the powers of that half minute's blocks, so that a slammed door does not count for ever. A piece that
+    is louder by itself has a gain of its own: who speaks after half a minute of soft noise is not raised like it. What
+    is softer than the largest gain could raise to that level is not counted: silence says nothing of how loud somebody
     will speak, and raised before it is known, the first words would be far too loud.
 
     Args:
@@ -66,7 +67,7 @@ class LiveGain:
         power_L = block_powers(samples_N, self._block)
         self._powers += power_L[power_L > LEAST_POWER].tolist()
         if self._powers:
-            gain_db = _gain_db(_exceeded_db(np.array(self._powers)))
+            gain_db = _gain_db(max(_exceeded_db(np.array(self._powers)), _exceeded_db(power_L)))
             if abs(gain_db - 20 * np.log10(self.gain)) >= STEP_DB:
                 self.gain = 10 ** (gain_db / 20)
         return self.gain

@@ -220,7 +220,12 @@ class _ListenedTo:
         shape = (config.n_layers, len(DIRECTIONS), len(QUANTITIES), n_frames, config.hidden_size)
         if self._features_BTF is None:
             return np.full(shape, np.nan, np.float32)
-        gates_KQSH = np.stack([_trace(lstm, x_BSD) for lstm, x_BSD in zip(self._lstms, self._inputs, strict=True)])
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # two that share products as small as a frame's wait for each other most of the time
+        try:
+            gates_KQSH = np.stack([_trace(lstm, x_BSD) for lstm, x_BSD in zip(self._lstms, self._inputs, strict=True)])
+        finally:
+            torch.set_num_threads(threads)
         gates_LDQSH = gates_KQSH.reshape(shape)
         gates_LDQSH[:, 1] = gates_LDQSH[:, 1, :, ::-1]  # what runs backward was given the last frame first
         return gates_LDQSH

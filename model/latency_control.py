@@ -56,9 +56,10 @@ class RunningMean:
             self._sum_F, self._heard = self._sum_F * kept, self._heard * kept
             self._weight = self._most
 
-    def shift(self, by_F: Float[Tensor, " F"]) -> None:
-        """Remember every frame that was heard as if its features had been larger by so much."""
-        self._sum_F = self._sum_F + self._heard * by_F
+    def shift(self, by_F: Float[Tensor, " F"], least_F: Float[Tensor, " F"]) -> None:
+        """Remember what was heard as if its mean had been larger by so much, but not below `least_F`."""
+        if self._heard:
+            self._sum_F = self._heard * torch.maximum(self._sum_F / self._heard + by_F, least_F)
 
     def estimate(self) -> Float[Tensor, " F"]:
         """The mean now; zeros before the first frame."""
@@ -106,13 +107,13 @@ class LatencyControlledModel:
         known = len(self._features_TF) // self._subsampling - self._margin
         return self._compute(max(0, known - self._right_frames), known)
 
-    def shift(self, by_F: Float[Tensor, " F"]) -> None:
-        """Go on as if all features so far had been larger by so much: features of other audio come next.
+    def shift(self, by_F: Float[Tensor, " F"], least_F: Float[Tensor, " F"]) -> None:
+        """Go on as if all features so far had been larger by so much, but not below `least_F`.
 
         What the LSTMs remember stays, since it comes from features less their mean.
         """
-        self._features_TF = self._features_TF + by_F
-        self._mean.shift(by_F)
+        self._features_TF = torch.maximum(self._features_TF + by_F, least_F)
+        self._mean.shift(by_F, least_F)
 
     def flush(self) -> Float[Tensor, "S V"]:
         """The audio is over: return the rest, and be ready for other audio."""

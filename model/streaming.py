@@ -231,7 +231,9 @@ class StreamingSession:
         before = self._quiet.gain
         gain = self._quiet.next(np.concatenate([step.samples_N for step in steps] or [self._waiting_N[:0]]))
         if gain != before:  # what was heard before is remembered as if it had been raised like what comes now
-            self._model.shift(self._bundle.front_end.raised_by(gain / before) / self._bundle.cmvn.get_buffer("std_F"))
+            front_end, cmvn = self._bundle.front_end, self._bundle.cmvn
+            mean_F, std_F = cmvn.get_buffer("mean_F"), cmvn.get_buffer("std_F")
+            self._model.shift(front_end.raised_by(gain / before) / std_F, (front_end.least() - mean_F) / std_F)
 
     def _placed(self, final: Final, duration_s: float) -> Final:
         """The utterance with the times of its words corrected by loudness."""

@@ -57,6 +57,16 @@ def test_louder_samples_have_features_larger_by_what_is_said(config: FrontEndCon
     torch.testing.assert_close(grown_TF, front_end.raised_by(factor).expand_as(grown_TF), rtol=0, atol=1e-3)
 
 
+@each_config
+def test_silence_has_the_least_features_where_there_are_any(config: FrontEndConfig) -> None:
+    front_end = FrontEnd(config)
+    features_BTF, _ = front_end(torch.zeros(1, 1000), torch.tensor([1000]))
+    if config.kind == "log_mel":
+        torch.testing.assert_close(features_BTF[0, 0], front_end.least())
+    else:
+        assert front_end.least().tolist() == [-math.inf] * config.n_features
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     config=st.sampled_from(list(CONFIGS.values())),

@@ -91,6 +91,14 @@ def test_silence_says_nothing_of_a_streams_level(silence_db: float) -> None:
     assert 20 * np.log10(raised) == pytest.approx([30] * 3, abs=0.02)
 
 
+def test_who_speaks_after_soft_noise_is_not_raised_like_it() -> None:
+    live = LiveGain(RATE_HZ)
+    assert live.next(tone(-60, REMEMBERED_S)) > 30
+    assert live.next(tone(-20, 0.32)) == 1
+    assert 20 * math.log10(live.next(tone(-40, 0.32))) == pytest.approx(10, abs=0.02)
+    assert 20 * math.log10(live.next(tone(-60, 0.32))) == pytest.approx(30, abs=0.02)
+
+
 def test_a_streams_gain_stays_where_it_is_for_little() -> None:
     live = LiveGain(RATE_HZ)
     first = live.next(tone(-50, REMEMBERED_S))

@@ -114,8 +114,17 @@ def test_a_shifted_mean_is_that_of_frames_that_were_larger() -> None:
     for piece_TF in torch.split(frames_TF, 30):  # from the second on, some is forgotten
         shifted.feed(piece_TF)
         larger.feed(piece_TF + by_F)
-    shifted.shift(by_F)
+    shifted.shift(by_F, torch.full((2,), -10.0))
     torch.testing.assert_close(shifted.estimate(), larger.estimate())
+
+
+def test_a_mean_is_shifted_to_no_less_than_the_least() -> None:
+    mean = RunningMean(2, prior_frames=10, memory_frames=40)
+    mean.shift(torch.tensor([5.0, 5.0]), torch.zeros(2))  # nothing was heard
+    assert mean.estimate().tolist() == [0, 0]
+    mean.feed(torch.tensor([[4.0, 4.0]]).expand(30, 2))
+    mean.shift(torch.tensor([-3.0, -9.0]), torch.tensor([-1.0, -1.0]))
+    torch.testing.assert_close(mean.estimate(), torch.tensor([30 * 1.0, 30 * -1.0]) / 40)
 
 
 def test_shifted_features_are_those_that_were_larger(make_bundle: BundleMaker) -> None:
@@ -123,7 +132,7 @@ def test_shifted_features_are_those_that_were_larger(make_bundle: BundleMaker) -
     features_TF, by_F = random_features(90), torch.linspace(-1, 1, N_FEATURES)
     streaming = LatencyControlledModel(model, right_frames=1000, mean=plain_mean())
     streaming.feed(features_TF[:50])
-    streaming.shift(by_F)
+    streaming.shift(by_F, torch.full((N_FEATURES,), -1e9))
     streaming.feed(features_TF[50:] + by_F)
     torch.testing.assert_close(streaming.flush(), offline(model, features_TF + by_F), rtol=0, atol=1e-4)
 
