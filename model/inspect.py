@@ -15,17 +15,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from features.audio import Waveform
 from model.acoustic_model import AcousticModel
-from model.cancellation import CancelToken
 from model.checkpoint import Bundle
 from model.errors import OptionError
 from model.lstm import LSTMCell
 from model.phones import PHONE_UNITS
-from model.runtime_names import RuntimeName
+from model.runtime import TorchRuntime
 from model.sources import Audio, opened
 from model.transcriber import Transcriber
 from model.transcript import Transcript
@@ -115,8 +114,9 @@ def inspect_audio(
         features.errors.AudioError: the audio cannot be used.
         OSError: the path cannot be opened.
     """
-    runtime = _ListenedTo(bundle.acoustic_model)
-    transcriber = Transcriber(bundle, runtime=runtime, greedy=greedy)
+    network = copy.deepcopy(bundle.acoustic_model)  # others may be at work with it, and are not to be listened to
+    listener = _Listener(network)
+    transcriber = Transcriber(bundle, runtime=TorchRuntime(network), greedy=greedy)
     front_end = bundle.front_end.config
     waveform = Waveform(_part(audio, front_end.sample_rate_hz, begin_s, end_s), front_end.sample_rate_hz)
     transcript = transcriber.transcribe(waveform, alternatives=0 if transcriber.greedy else alternatives)
@@ -129,8 +129,8 @@ def inspect_audio(
         sample_rate_hz=front_end.sample_rate_hz,
         hop_s=front_end.hop_samples / front_end.sample_rate_hz,
         frame_s=bundle.frame_s,
-        features_TF=runtime.features(front_end.n_frames(len(waveform.samples_N))),
-        gates_LDQSH=runtime.gates(len(log_probs_SO)),
+        features_TF=listener.features(front_end.n_frames(len(waveform.samples_N))),
+        gates_LDQSH=listener.gates(len(log_probs_SO)),
         heads=_heads(bundle, log_probs_SO),
     )
 
@@ -181,42 +181,36 @@ def _heads(bundle: Bundle, log_probs_SO: np.ndarray) -> tuple[Head, ...]:
     )
 
 
-class _ListenedTo:
-    """`model.runtime.TorchRuntime` in float32, which remembers what goes into each LSTM; for audio of one window."""
+class _Listener:
+    """Hears what goes into a model, and into each of its LSTMs; the last call is remembered.
 
-    name: RuntimeName = "torch"
+    Args:
+        model: to be listened to from now on; a call is for audio of one window.
+    """
 
     def __init__(self, model: AcousticModel) -> None:
-        self._model = copy.deepcopy(model)  # others may be at work with it, and are not to be listened to
-        self._lstms = [module for module in self._model.layers.modules() if isinstance(module, nn.LSTM)]
-        self._features_BTF: Tensor | None = None  # of the last call, as are the inputs of the LSTMs
+        self._config = model.config
+        self._lstms = [module for module in model.layers.modules() if isinstance(module, nn.LSTM)]
+        self._features_BTF: Tensor | None = None
         self._inputs: list[Tensor] = []
+        model.register_forward_pre_hook(lambda _, inputs: self._begin(inputs[0]))
         for lstm in self._lstms:
-            lstm.register_forward_hook(lambda _, inputs, __: self._inputs.append(inputs[0]))
+            lstm.register_forward_pre_hook(lambda _, inputs: self._inputs.append(inputs[0]))
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        features_BTF: Float[Tensor, "B T F"],
-        lengths_B: Int[Tensor, " B"],
-        cancelled: CancelToken | None = None,
-    ) -> tuple[Float[Tensor, "B S V"], Int[Tensor, " B"]]:
-        """See `Runtime`."""
+    def _begin(self, features_BTF: Tensor) -> None:
         self._features_BTF = features_BTF
         self._inputs.clear()
-        log_probs_BSV, lengths_B = self._model(features_BTF, lengths_B, cancelled)
-        return log_probs_BSV, lengths_B
 
     def features(self, n_frames: int) -> Float[np.ndarray, "T F"]:
         """Those of the last call; NaN where there was none."""
         if self._features_BTF is None:
-            return np.full((n_frames, self._model.config.n_features), np.nan, np.float32)
+            return np.full((n_frames, self._config.n_features), np.nan, np.float32)
         return self._features_BTF[0].numpy()
 
     @torch.inference_mode()
     def gates(self, n_frames: int) -> Float[np.ndarray, "L D Q S H"]:
         """The same of what happened in the cells."""
-        config = self._model.config
+        config = self._config
         shape = (config.n_layers, len(DIRECTIONS), len(QUANTITIES), n_frames, config.hidden_size)
         if self._features_BTF is None:
             return np.full(shape, np.nan, np.float32)

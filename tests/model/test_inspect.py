@@ -149,4 +149,4 @@ def test_arrays_are_read_again_without_pickle(inside: Inspection) -> None:
 
 def test_the_bundle_is_as_it_was(tiny_bundle: Bundle, clock: Path) -> None:
     inspect_audio(tiny_bundle, clock)
-    assert not any(module._forward_hooks for module in tiny_bundle.acoustic_model.modules())
+    assert not any(module._forward_pre_hooks for module in tiny_bundle.acoustic_model.modules())
