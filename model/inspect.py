@@ -11,6 +11,7 @@ all that happens in it.
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ from model.runtime import TorchRuntime
 from model.sources import Audio, opened
 from model.transcriber import Transcriber
 from model.transcript import Transcript
+from model.windows import CutWindow, WindowCutter
 
 LONGEST_S = 30.0  # the network sees as much at once; 5 layers of 256 units are 46 MB of gates then
 DIRECTIONS = ("forward", "backward")
@@ -121,6 +123,10 @@ def inspect_audio(
     waveform = Waveform(_part(audio, front_end.sample_rate_hz, begin_s, end_s), front_end.sample_rate_hz)
     transcript = transcriber.transcribe(waveform, alternatives=0 if transcriber.greedy else alternatives)
     log_probs_SO = transcriber.log_probs(waveform).numpy()
+    samples_a_frame = front_end.hop_samples * network.config.subsampling
+    cutter = WindowCutter(front_end.sample_rate_hz, samples_a_frame, transcriber.chunking, transcriber.detection)
+    windows = [*cutter.feed(waveform.samples_N), *cutter.flush()]
+    features_TF, gates_LDQSH = listener.heard(windows, front_end.n_frames(len(waveform.samples_N)), len(log_probs_SO))
     return Inspection(
         model=bundle.name,
         transcript=transcript,
@@ -129,8 +135,8 @@ def inspect_audio(
         sample_rate_hz=front_end.sample_rate_hz,
         hop_s=front_end.hop_samples / front_end.sample_rate_hz,
         frame_s=bundle.frame_s,
-        features_TF=listener.features(front_end.n_frames(len(waveform.samples_N))),
-        gates_LDQSH=listener.gates(len(log_probs_SO)),
+        features_TF=features_TF,
+        gates_LDQSH=gates_LDQSH,
         heads=_heads(bundle, log_probs_SO),
     )
 
@@ -182,45 +188,54 @@ def _heads(bundle: Bundle, log_probs_SO: np.ndarray) -> tuple[Head, ...]:
 
 
 class _Listener:
-    """Hears what goes into a model, and into each of its LSTMs; the last call is remembered.
+    """Hears what goes into a model, and into each of its LSTMs.
 
     Args:
-        model: to be listened to from now on; a call is for audio of one window.
+        model: to be listened to from now on; a call is for one window.
     """
 
     def __init__(self, model: AcousticModel) -> None:
         self._config = model.config
         self._lstms = [module for module in model.layers.modules() if isinstance(module, nn.LSTM)]
-        self._features_BTF: Tensor | None = None
-        self._inputs: list[Tensor] = []
-        model.register_forward_pre_hook(lambda _, inputs: self._begin(inputs[0]))
+        self._calls: list[list[Tensor]] = []  # features, and the inputs of the LSTMs in order
+        model.register_forward_pre_hook(lambda _, inputs: self._calls.append([inputs[0]]))
         for lstm in self._lstms:
-            lstm.register_forward_pre_hook(lambda _, inputs: self._inputs.append(inputs[0]))
+            lstm.register_forward_pre_hook(lambda _, inputs: self._calls[-1].append(inputs[0]))
 
-    def _begin(self, features_BTF: Tensor) -> None:
-        self._features_BTF = features_BTF
-        self._inputs.clear()
+    def heard(
+        self, windows: Sequence[CutWindow], n_features: int, n_frames: int
+    ) -> tuple[Float[np.ndarray, "T F"], Float[np.ndarray, "L D Q S H"]]:
+        """Features, and what happened in the cells, of the last calls; NaN between the windows.
 
-    def features(self, n_frames: int) -> Float[np.ndarray, "T F"]:
-        """Those of the last call; NaN where there was none."""
-        if self._features_BTF is None:
-            return np.full((n_frames, self._config.n_features), np.nan, np.float32)
-        return self._features_BTF[0].numpy()
+        Args:
+            windows: those that the last calls were for. None has context, since none is of audio that had to be cut.
+            n_features: feature frames of the whole, T.
+            n_frames: output frames of the whole, S.
+        """
+        config = self._config
+        features_TF = np.full((n_features, config.n_features), np.nan, np.float32)
+        lstms = (config.n_layers, len(DIRECTIONS), len(QUANTITIES))
+        gates_LDQSH = np.full((*lstms, n_frames, config.hidden_size), np.nan, np.float32)
+        for window, (features_BTF, *inputs) in zip(
+            windows, self._calls[len(self._calls) - len(windows) :], strict=True
+        ):
+            assert (window.skip_frames, window.keep_frames) == (0, None)
+            into_TF = features_TF[window.first_frame * config.subsampling :]
+            into_TF[: features_BTF.shape[1]] = features_BTF[0, : len(into_TF)].numpy()
+            into_LDQSH = gates_LDQSH[:, :, :, window.first_frame :]
+            traced_LDQSH = self._gates(inputs)
+            into_LDQSH[:, :, :, : traced_LDQSH.shape[3]] = traced_LDQSH[:, :, :, : into_LDQSH.shape[3]]
+        return features_TF, gates_LDQSH
 
     @torch.inference_mode()
-    def gates(self, n_frames: int) -> Float[np.ndarray, "L D Q S H"]:
-        """The same of what happened in the cells."""
-        config = self._config
-        shape = (config.n_layers, len(DIRECTIONS), len(QUANTITIES), n_frames, config.hidden_size)
-        if self._features_BTF is None:
-            return np.full(shape, np.nan, np.float32)
+    def _gates(self, inputs: list[Tensor]) -> Float[np.ndarray, "L D Q S H"]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # two that share products as small as a frame's wait for each other most of the time
         try:
-            gates_KQSH = np.stack([_trace(lstm, x_BSD) for lstm, x_BSD in zip(self._lstms, self._inputs, strict=True)])
+            gates_KQSH = np.stack([_trace(lstm, x_BSD) for lstm, x_BSD in zip(self._lstms, inputs, strict=True)])
         finally:
             torch.set_num_threads(threads)
-        gates_LDQSH = gates_KQSH.reshape(shape)
+        gates_LDQSH = gates_KQSH.reshape(self._config.n_layers, len(DIRECTIONS), *gates_KQSH.shape[1:])
         gates_LDQSH[:, 1] = gates_LDQSH[:, 1, :, ::-1]  # what runs backward was given the last frame first
         return gates_LDQSH
 

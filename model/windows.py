@@ -3,7 +3,7 @@
 Shape legend: N samples.
 
 Only what may be speech is cut into windows (`features.speech_detection`), each stretch of it by itself; audio that fits
-into one window is left whole. What is remembered is the audio of two windows at most.
+into one window and has little silence is left whole. What is remembered is the audio of two windows at most.
 """
 
 import math
@@ -14,6 +14,8 @@ import numpy as np
 
 from features.speech_detection import Span, SpeechDetectionConfig, SpeechDetector
 from model.chunking import ChunkingConfig, Window, plan_windows, window_frames
+
+MOST_SILENCE_S = 2.0  # in audio that is left whole
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,12 @@ class WindowCutter:
         if self.seen_samples > self._chunking.window_s * self._rate_hz:
             self._spans += [*self._detect(), *(self._detector.flush() if self._detector else [])]
         elif self.seen_samples:
-            # Left whole, with the silence in it: the network is at home with utterances of this length.
-            self._spans = [Span(0, self.seen_samples, self._may_be_speech())]
+            spans = [*self._detect(), *(self._detector.flush() if self._detector else [])]
+            silent = sum(span.last_sample - span.first_sample for span in spans if not span.speech)
+            # Left whole, with short silences in it: the network is at home with utterances of this length. Long ones
+            # would draw the mean of the features down so far that it hears nothing.
+            whole = [Span(0, self.seen_samples, any(span.speech for span in spans))]
+            self._spans = whole if silent <= MOST_SILENCE_S * self._rate_hz else spans
         yield from self._cut()
         yield from self._close(self.seen_samples)
         self.done_samples = self.seen_samples
@@ -93,16 +99,6 @@ class WindowCutter:
         if self._detector:
             return self._detector.feed(self._audio_N[first - self._audio_first :])
         return [Span(first, self.seen_samples, True)] if first < self.seen_samples else []
-
-    def _may_be_speech(self) -> bool:
-        """Whether somebody may be speaking anywhere; most recordings begin with it, and the rest is not looked at."""
-        if self._detector is None:
-            return True
-        for first in range(0, len(self._audio_N), self._rate_hz):
-            self._detector.feed(self._audio_N[first : first + self._rate_hz])
-            if self._detector.has_heard:
-                return True
-        return any(span.speech for span in self._detector.flush())
 
     def _cut(self) -> Iterator[CutWindow]:
         spans, self._spans = self._spans, []

@@ -87,6 +87,22 @@ def test_where_nobody_speaks_there_is_nothing_to_see(shipped_bundle: Bundle) -> 
         assert (head.log_probs_SU[:, 1:] < -20).all()
 
 
+def test_stretches_between_long_silences_are_seen_where_they_are(shipped_bundle: Bundle, clock: Path) -> None:
+    """And heard at all: in one piece with so much silence, their mean would be that of silence."""
+    speech_N = decode_audio(clock).samples_N
+    ten_s, nine_s = (np.zeros(seconds * RATE_HZ, np.float32) for seconds in (10, 9))
+    seen = inspect_audio(shipped_bundle, Waveform(np.concatenate([ten_s, speech_N, nine_s, speech_N])))
+    assert seen.transcript.text == " ".join(["nobody knew why the old clock had stopped at noon"] * 2)
+    asked_S = ~np.isnan(seen.gates_LDQSH).all(axis=(0, 1, 2, 4))
+    assert not np.isnan(seen.gates_LDQSH[:, :, :, asked_S]).any()
+    for pause_s in ((0, 8), (15.5, 20.5)):
+        assert not asked_S[slice(*(round(at_s / seen.frame_s) for at_s in pause_s))].any()
+    for word in seen.transcript.words:
+        assert asked_S[round(word.start_s / seen.frame_s) : round(word.end_s / seen.frame_s)].all()
+    asked_T = np.repeat(asked_S, 4)[: len(seen.features_TF)]
+    np.testing.assert_array_equal(~np.isnan(seen.features_TF).any(1), asked_T)
+
+
 def test_a_part_is_seen_as_if_it_were_all(shipped_bundle: Bundle, clock: Path) -> None:
     samples_N = decode_audio(clock).samples_N
     long_N = np.concatenate([np.zeros(2 * 60 * RATE_HZ, np.float32), samples_N, samples_N])
