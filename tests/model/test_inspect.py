@@ -99,8 +99,9 @@ def test_stretches_between_long_silences_are_seen_where_they_are(shipped_bundle:
         assert not asked_S[slice(*(round(at_s / seen.frame_s) for at_s in pause_s))].any()
     for word in seen.transcript.words:
         assert asked_S[round(word.start_s / seen.frame_s) : round(word.end_s / seen.frame_s)].all()
-    asked_T = np.repeat(asked_S, 4)[: len(seen.features_TF)]
-    np.testing.assert_array_equal(~np.isnan(seen.features_TF).any(1), asked_T)
+    given_T, asked_T = ~np.isnan(seen.features_TF).any(1), np.repeat(asked_S, 4)[: len(seen.features_TF)]
+    assert not (given_T & ~asked_T).any()
+    assert (asked_T & ~given_T).sum() < 2 * 4  # a stretch may end within an output frame
 
 
 def test_a_part_is_seen_as_if_it_were_all(shipped_bundle: Bundle, clock: Path) -> None:
