@@ -139,11 +139,6 @@ class SpeechDetector:
         self._kept_until = 0  # the step after the last one that is kept as speech, padding included
         self._given = 0  # steps that lie in spans already returned
 
-    @property
-    def has_heard(self) -> bool:
-        """Whether somebody may be speaking in what was fed, as far as it is judged already."""
-        return self._kept_until > 0
-
     def feed(self, samples_N: np.ndarray) -> list[Span]:
         """Take samples in about -1..1; return what is certain with them, perhaps nothing."""
         config = self.config

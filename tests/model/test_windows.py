@@ -60,6 +60,17 @@ def test_audio_that_fits_is_left_whole_unless_it_is_silent() -> None:
     assert windows_of(SOUNDS["tone"](2.0), 3000, SpeechDetectionConfig()) == []
 
 
+@pytest.mark.parametrize(("silence_s", "is_whole"), [(2.0, True), (6.0, False)])
+def test_long_silences_are_left_out_of_audio_that_fits_too(silence_s: float, is_whole: bool) -> None:
+    drums_N, silence_N = SOUNDS["drums"](2.0), np.zeros(round(silence_s * RATE_HZ), np.float32)
+    audio_N = np.concatenate([drums_N, silence_N, drums_N])
+    cutter = WindowCutter(RATE_HZ, SAMPLES_PER_FRAME, ChunkingConfig(), SpeechDetectionConfig())
+    windows = [*cutter.feed(audio_N), *cutter.flush()]
+    assert (len(windows) == 1) == is_whole
+    heard_s = sum(len(window.samples_N) for window in windows) / RATE_HZ
+    assert heard_s == 6.0 if is_whole else 4.0 <= heard_s <= 8.0
+
+
 @pytest.mark.parametrize("sound", ["drums", "digital silence", "tone"])
 def test_little_is_remembered(sound: str) -> None:
     cutter = WindowCutter(RATE_HZ, SAMPLES_PER_FRAME, SHORT, SpeechDetectionConfig())
