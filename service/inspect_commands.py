@@ -1,5 +1,6 @@
 """`cepstra inspect`: wiring only, with imports where the command needs them."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,10 @@ def inspect(
     """
     if data is not None and data.suffix != ".npz":
         fail(f"--data is {data}; it has to end in .npz", status=2)
+    files = {"FILE": file, "--out": out} | ({} if data is None else {"--data": data})
+    for (name, path), (other, other_path) in combinations(files.items(), 2):
+        if path.resolve() == other_path.resolve():
+            fail(f"{name} and {other} are the same file, {path}", status=2)
 
     from features.errors import CepstraError
 

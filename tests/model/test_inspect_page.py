@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -165,6 +166,8 @@ def test_the_page_is_written_in_utf8_whatever_the_locale(tmp_path: Path, clips_f
         (["{clip}", "--from", "9"], 1, "ends before 9 s"),
         (["{clip}", "--data", "x.npy"], 2, "--data is x.npy; it has to end in .npz"),
         (["{clip}", "--out", "missing/x.html"], 1, "missing/x.html"),
+        (["copy.flac", "--out", "./copy.flac"], 2, "FILE and --out are the same file, copy.flac"),
+        (["copy.flac", "--data", "x.npz", "--out", "x.npz"], 2, "--out and --data are the same file, x.npz"),
     ],
 )
 def test_the_command_says_what_is_wrong(
@@ -172,7 +175,9 @@ def test_the_command_says_what_is_wrong(
 ) -> None:
     clip = (clips_folder / "clock.flac").resolve()
     monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "copy.flac")
     named = [argument.format(clip=clip) for argument in arguments]
     done = CliRunner().invoke(cli.app, ["inspect", "--greedy", *named])
     assert (done.exit_code, message in done.stderr) == (status, True), done.output
     assert len(done.stderr.splitlines()) == 1
+    assert Path("copy.flac").read_bytes() == clip.read_bytes()
