@@ -27,7 +27,7 @@ test:  ## everything that must hold: lint, then all tests; ARGS="-k name" for a 
 	@scripts/setup train dev
 	@scripts/browser
 	@$(MAKE) --no-print-directory lint
-	pytest -q -n 2 --dist loadfile $(ARGS)
+	pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint:  ## ruff and mypy --strict
 	@scripts/setup train dev

@@ -17,6 +17,15 @@ hypothesis.settings.register_profile("unhurried", hypothesis.settings.default, d
 hypothesis.settings.load_profile("unhurried")
 
 
+# Files that take a minute and more. Processes that share the tests take them file by file, these first: whoever took
+# one last would be left alone with it while the others are done.
+LONGEST = ("test_trainer.py", "test_commands.py", "test_long_audio.py", "test_quiet_speech.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @dataclass(frozen=True)
 class SpokenClip:
     """One row of a manifest.
