@@ -19,7 +19,7 @@ from enum import IntEnum
 from model.cancellation import CancelToken, check
 from model.house import HOUSE, WORK_S
 
-PATIENT_AFTER_FRAMES = 3000  # feature frames that the network has computed: 30 s, one full window
+PATIENT_AFTER_FRAMES = 3750  # feature frames that the network has computed: 30 s at 8 ms, one full window
 OVERDUE_S = 0.1  # what waits longer than this counts as not patient: it is slowed down, not stopped
 ASK_S = 0.05  # how often who may be cancelled looks up while it waits
 

@@ -2,7 +2,7 @@
 
 Shape legend: L blocks of 10 ms, W words.
 
-CTC says in which frame of 40 ms it noticed a letter. That frame lies in the word or a little beside it, and says
+CTC says in which frame of 32 or 40 ms it noticed a letter. That frame lies in the word or a little beside it, and says
 nothing of how long the letter lasts: after a pause the first letter can be noticed 0.1 s before it is spoken, and
 before a pause the last one 0.1 s before it ends. But a pause can be heard. So between every two words a quiet stretch
 is looked for. Where there is one, the words end and begin with it; where there is none, one ends where the other

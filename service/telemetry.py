@@ -71,7 +71,7 @@ class Telemetry(Collector):
             "cepstra_batch_wait_seconds", "The oldest window of a batch waited.", buckets=SECONDS, registry=registry
         )
         self._network_s = Counter("cepstra_network_seconds", "The network computed, all threads.", registry=registry)
-        self._frames = Counter("cepstra_network_frames", "Feature frames computed (10 ms each).", registry=registry)
+        self._frames = Counter("cepstra_network_frames", "Feature frames computed.", registry=registry)
         self._padding = Counter("cepstra_network_padding_frames", "Padding computed with them.", registry=registry)
 
     def answered(self, method: str, route: str, status: int, took_s: float | None, code: str | None) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from training.errors import RecipeError
 
-ROW_S = (7.68, 15.36)  # how long a batch's rows are at 25 frames a second: one length a batch, so that little is padded
+ROW_S = (7.68, 15.36)  # how long a batch's rows are: one length a batch, so that little is padded
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ run, or is stored in the checkpoint, so that a run killed at any moment goes on 
 import math
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -62,7 +62,8 @@ def train(
     Args:
         recipe: what to do.
         out_dir: the run's folder, made where it is missing.
-        warm_start: a bundle to begin from instead of random weights; it must have the recipe's sizes.
+        warm_start: a bundle to begin from instead of random weights; it must have the recipe's sizes and front end,
+            of which only `hop_ms` may be another.
         accelerator: `cpu`, `cuda` or `auto`, as in Lightning Fabric.
         devices: processes on this machine, each with a share of every batch: the result is that of one process (but
             for dropout). Under `torchrun` its numbers of processes and machines hold instead.
@@ -302,7 +303,8 @@ def _warm_start(
     path: str | os.PathLike[str], front_end: FrontEnd, cmvn: GlobalCMVN, acoustic_model: AcousticModel
 ) -> None:
     bundle = load_bundle(path)
-    if bundle.front_end.config != front_end.config:
+    # A network learns another distance between frames within minutes; other bands are other features.
+    if replace(bundle.front_end.config, hop_ms=front_end.config.hop_ms) != front_end.config:
         raise RecipeError(f"{path} has front end {bundle.front_end.config}; the recipe has {front_end.config}")
     cmvn.load_state_dict(bundle.cmvn.state_dict())
     weights = {k: v for k, v in bundle.acoustic_model.state_dict().items() if not k.startswith("speller.")}

@@ -106,7 +106,7 @@ def test_long_speech_reads_in_windows_as_in_one_pass(shipped_bundle: Bundle, dev
     windows = Transcriber(shipped_bundle, greedy=True)
     whole = Transcriber(shipped_bundle, greedy=True, chunking=ChunkingConfig(window_s=200.0))
     windows_SV, whole_SV = windows.log_probs(waveform), whole.log_probs(waveform)
-    assert len(windows_SV) == len(whole_SV) == frames_of(len(waveform.samples_N))
+    assert len(windows_SV) == len(whole_SV) == frames_of(len(waveform.samples_N), shipped_bundle.front_end.config)
     heard, spelled, phones = shipped_bundle.acoustic_model.config.columns
     # What is spelled may move by a frame, with all characters before it.
     for columns, least in ((heard, 0.97), (spelled, 0.93), (phones, 0.97)):
@@ -132,9 +132,9 @@ def test_a_window_without_a_frame_beside_its_context_is_refused() -> None:
         plan_windows(RATE_HZ, RATE_HZ, SAMPLES_PER_FRAME, ChunkingConfig(window_s=0.11, context_s=0.05))
 
 
-def frames_of(n_samples: int) -> int:
+def frames_of(n_samples: int, config: FrontEndConfig = FRONT_END) -> int:
     """Output frames of a whole pass over so many samples."""
-    return subsampled_length(FRONT_END.n_frames(n_samples))
+    return subsampled_length(config.n_frames(n_samples))
 
 
 def changing_noise(duration_s: float) -> Waveform:

@@ -149,6 +149,15 @@ def test_a_warm_start_begins_with_the_bundle_it_is_given(tiny_recipe: Recipe, tm
     assert load_bundle(tmp_path / "second" / "bundle").training["warm_start"] == str(first)
 
 
+def test_a_warm_start_may_have_frames_at_another_distance(tiny_recipe: Recipe, tmp_path: Path) -> None:
+    first = train(with_epochs(tiny_recipe, 12), tmp_path / "first", accelerator="cpu", report=QUIET)
+    gentle = replace(tiny_recipe.optimizer, epochs=1, peak_lr=1e-6)
+    denser = replace(tiny_recipe, optimizer=gentle, front_end=replace(tiny_recipe.front_end, hop_ms=8.0))
+    path = train(denser, tmp_path / "second", warm_start=first, accelerator="cpu", report=QUIET)
+    assert load_bundle(path).front_end.config.hop_ms == 8.0
+    assert results(tmp_path / "second")[0][0] < results(tmp_path / "first")[0][0]
+
+
 def test_a_warm_start_leaves_the_speller_to_be_trained_anew(tiny_recipe: Recipe, tmp_path: Path) -> None:
     plain = load_bundle(train(with_epochs(tiny_recipe, 1), tmp_path / "first", accelerator="cpu", report=QUIET))
     config = replace(plain.acoustic_model.config, n_phones=N_PHONES, spelling_layers=2, spelling_size=8)
