@@ -68,7 +68,9 @@ def test_a_calibrated_bundle_knows_how_sure_its_words_are(
     bundle, manifest = tmp_path / "bundle", tmp_path / "clips.tsv"
     shutil.copytree(SHIPPED_BUNDLE, bundle)
     clips = [*synthetic_clips, *read_manifest(clips_folder / "words" / "clips.tsv")]
-    rows = [f"{clip.id}\t{clip.path}\t{clip.duration_s}\t{clip.transcript}" for clip in clips]
+    # Words have to be wrong too, and of so clear clips none may be: each reference ends otherwise than the clip.
+    texts = [f"{clip.transcript.rsplit(' ', 1)[0]} OTHERWISE" for clip in clips]
+    rows = [f"{clip.id}\t{clip.path}\t{clip.duration_s}\t{text}" for clip, text in zip(clips, texts, strict=True)]
     manifest.write_text("\n".join(["id\tpath\tduration_s\ttranscript", *rows]) + "\n")
     result = CliRunner().invoke(app, ["calibrate", str(bundle), "--manifest", str(manifest)])
     assert result.exit_code == 0, result.output
